@@ -1,0 +1,40 @@
+# setup: everything a developer needs; check: style and types; test: the whole suite;
+# bench: figures on this machine; demo: the main job, end to end. See CONTRIBUTING.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup services check test test-all bench demo lock clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+services: setup
+	$(BIN)/python -m tests.services install
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: services
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+demo: setup
+	$(BIN)/vidface demo --output-dir out/demo
+
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra cpu --group dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,363 @@
+"""Engines: named arrays in, named arrays out, a batch first.
+
+The only file that imports OpenVINO and ONNX Runtime. OpenVINO is the choice on CPUs (bfloat16 where the chip has
+it); ONNX Runtime is the portable fallback there and, by its CUDA and TensorRT providers, the choice on NVIDIA.
+The GPU path is the CPU path with another provider: it has not run on a GPU in this project's own CI.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DeviceMissing, EngineError, EngineMissing
+from pipeline.graph import Preprocessing, fold_preprocessing
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Backend(StrEnum):
+    """The library that runs a model."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class Device(StrEnum):
+    """Where a model runs. ``tensorrt`` is an NVIDIA GPU by way of TensorRT's compiled engines."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Precision(StrEnum):
+    """The arithmetic. ``auto`` is the fastest that keeps the measured accuracy on the device."""
+
+    AUTO = "auto"
+    F32 = "f32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to run a model.
+
+    Attributes:
+        backend: The library.
+        device: The device; an explicit one that is absent is an error.
+        precision: The arithmetic.
+        threads: CPU threads in all; 0 for as many as the process may use.
+        streams: Batches under way at once, which share the threads. On a CPU two batches on one core each take a third
+            less processor time than one after the other on two cores, since no core waits for the other.
+        cache_dir: Where compiled GPU engines are kept between runs; None for nowhere.
+        profile: For TensorRT: the least, usual and largest ``(B, H, W, 3)`` shape it is compiled for.
+    """
+
+    backend: Backend = Backend.AUTO
+    device: Device = Device.AUTO
+    precision: Precision = Precision.AUTO
+    threads: int = 0
+    streams: int = 1
+    cache_dir: Path | None = None
+    profile: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None = None
+
+
+Finish = Callable[[], dict[str, NDArray[Any]]]
+"""Waits for a submitted batch and returns its outputs by name. Called once."""
+
+
+class Engine(Protocol):
+    """A compiled model. One thread uses it at a time."""
+
+    @property
+    def description(self) -> str:
+        """Backend, device and precision, such as ``openvino cpu bf16``."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many batches may usefully be under way at once."""
+        ...
+
+    def submit(self, inputs: Arrays) -> Finish:
+        """Begin one batch; see `run` for what goes in and comes out. Does not wait for it.
+
+        The input arrays must not be changed before the batch is finished. Batches are finished in the order in which
+        they were submitted.
+
+        Raises:
+            EngineError: More than `parallel` batches would be under way.
+        """
+        ...
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run one batch and block until it is done.
+
+        Args:
+            inputs: By input name; pictures are ``(B, H, W, 3)`` uint8, contiguous.
+
+        Returns:
+            By output name, the batch first. The arrays belong to the caller.
+
+        Raises:
+            EngineError: The engine refused the arrays or failed.
+        """
+        ...
+
+
+def open_engine(
+    path: Path,
+    *,
+    input_name: str,
+    output_names: Sequence[str],
+    preprocessing: Preprocessing,
+    options: EngineOptions | None = None,
+) -> Engine:
+    """Compile a model with its preprocessing folded in.
+
+    Args:
+        path: The ONNX file.
+        input_name: Its picture input.
+        output_names: The outputs to return.
+        preprocessing: See `graph.fold_preprocessing`.
+        options: How to run it.
+
+    Raises:
+        EngineMissing: The backend is not installed.
+        DeviceMissing: The device is absent, or the backend cannot use it.
+        ModelMismatch: The file has other inputs or outputs.
+        EngineError: Compilation failed.
+    """
+    options = options or EngineOptions()
+    backend, device = choose(options.backend, options.device)
+    model = fold_preprocessing(path, input_name, preprocessing, output_names)
+    if backend is Backend.OPENVINO:
+        return OpenVinoEngine(model, output_names, options, label=path.name)
+    return OnnxRuntimeEngine(model, output_names, device, options, input_name=input_name, label=path.name)
+
+
+def choose(backend: Backend, device: Device) -> tuple[Backend, Device]:
+    """Settle ``auto``: an NVIDIA GPU where ONNX Runtime offers one, else OpenVINO on the CPU, else ONNX Runtime.
+
+    Raises:
+        EngineMissing: Neither library is installed, or the one asked for is not.
+        DeviceMissing: The backend cannot use the device that was asked for.
+    """
+    installed = {b for b in (Backend.OPENVINO, Backend.ONNXRUNTIME) if importlib.util.find_spec(b.value)}
+    if backend is not Backend.AUTO and backend not in installed:
+        raise EngineMissing(
+            f"{backend} is not installed (installed: {', '.join(sorted(installed)) or 'none'}); "
+            "pip install 'vidface[cpu]'"
+        )
+    if not installed:
+        raise EngineMissing("no engine is installed; pip install 'vidface[cpu]' (or 'vidface[gpu]')")
+    if device in (Device.CUDA, Device.TENSORRT):
+        if backend is Backend.OPENVINO:
+            raise DeviceMissing(f"openvino cannot use the device {device}; use onnxruntime, or the device cpu")
+        if Backend.ONNXRUNTIME not in installed:
+            raise EngineMissing(
+                f"the device {device} needs onnxruntime, which is not installed: vidface[gpu] brings it"
+            )
+        return Backend.ONNXRUNTIME, device
+    if (
+        device is Device.AUTO
+        and backend is not Backend.OPENVINO
+        and Backend.ONNXRUNTIME in installed
+        and _cuda_offered()
+    ):
+        return Backend.ONNXRUNTIME, Device.CUDA
+    if backend is Backend.AUTO:
+        backend = Backend.OPENVINO if Backend.OPENVINO in installed else Backend.ONNXRUNTIME
+    return backend, Device.CPU
+
+
+def _cuda_offered() -> bool:
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidia0").exists()
+
+
+def usable_cpus() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+class OpenVinoEngine:
+    """A model compiled by OpenVINO for the CPU."""
+
+    def __init__(self, model: bytes, output_names: Sequence[str], options: EngineOptions, *, label: str) -> None:
+        import openvino
+
+        core = openvino.Core()
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        precision = options.precision
+        if precision is Precision.AUTO:
+            precision = Precision.BF16 if "BF16" in capabilities else Precision.F32
+        elif precision is Precision.FP16 or (precision is Precision.BF16 and "BF16" not in capabilities):
+            raise DeviceMissing(f"this CPU has no {precision} arithmetic; legal here: auto, f32")
+        self._label = label
+        self._outputs = tuple(output_names)
+        self._precision = precision
+        threads = options.threads or usable_cpus()
+        self._parallel = max(1, min(options.streams, threads))
+        try:
+            compiled = core.compile_model(
+                core.read_model(model),
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": precision.value,
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": self._parallel,
+                },
+            )
+            self._idle = [compiled.create_infer_request() for _ in range(self._parallel)]
+        except RuntimeError as error:
+            raise EngineError(f"openvino could not compile {label}: {error}") from error
+
+    @property
+    def description(self) -> str:
+        """Backend, device and precision."""
+        return f"openvino cpu {self._precision}"
+
+    @property
+    def parallel(self) -> int:
+        """See `Engine.parallel`."""
+        return self._parallel
+
+    def submit(self, inputs: Arrays) -> Finish:
+        """See `Engine.submit`."""
+        if not self._idle:
+            raise EngineError(f"{self._label}: more than {self._parallel} batches under way; finish one first")
+        request = self._idle.pop()
+        held = dict(inputs)  # shared with the engine, so it must live as long as the request
+        try:
+            request.start_async(held, share_inputs=True)
+        except RuntimeError as error:
+            self._idle.append(request)
+            raise EngineError(f"openvino failed on {self._label}: {error}") from error
+
+        def finish() -> dict[str, NDArray[Any]]:
+            try:
+                request.wait()
+                return {name: np.array(request.get_tensor(name).data) for name in self._outputs}
+            except RuntimeError as error:
+                raise EngineError(f"openvino failed on {self._label}: {error}") from error
+            finally:
+                held.clear()
+                self._idle.append(request)
+
+        return finish
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        return self.submit(inputs)()
+
+
+class OnnxRuntimeEngine:
+    """A model run by ONNX Runtime: CPU, CUDA, or TensorRT by provider.
+
+    The CUDA and TensorRT providers take the same graph and the same arrays; those two have not run on a GPU here.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        output_names: Sequence[str],
+        device: Device,
+        options: EngineOptions,
+        *,
+        input_name: str,
+        label: str,
+    ) -> None:
+        import onnxruntime
+
+        providers = onnxruntime_providers(device, options, input_name)
+        wanted = providers[0][0]
+        if wanted not in onnxruntime.get_available_providers():
+            raise DeviceMissing(
+                f"the device {device} is absent: this onnxruntime offers "
+                f"{', '.join(onnxruntime.get_available_providers())}; install 'vidface[gpu]' on a machine "
+                "with an NVIDIA GPU"
+            )
+        if device is Device.CPU and options.precision not in (Precision.AUTO, Precision.F32):
+            raise DeviceMissing(f"onnxruntime on the CPU has no {options.precision} arithmetic; legal here: auto, f32")
+        self._precision = _gpu_precision(device, options.precision)
+        session_options = onnxruntime.SessionOptions()
+        session_options.log_severity_level = 3
+        if options.threads:
+            session_options.intra_op_num_threads = options.threads
+        self._device = device
+        self._label = label
+        self._outputs = list(output_names)
+        try:
+            self._session = onnxruntime.InferenceSession(model, session_options, providers=providers)
+        except Exception as error:  # onnxruntime raises its own types, none of which share a root
+            raise EngineError(f"onnxruntime could not load {label}: {error}") from error
+        if wanted not in self._session.get_providers():
+            raise DeviceMissing(f"onnxruntime could not start {wanted} for {label}; is the driver installed?")
+
+    @property
+    def description(self) -> str:
+        """Backend, device and precision."""
+        return f"onnxruntime {self._device} {self._precision}"
+
+    @property
+    def parallel(self) -> int:
+        """See `Engine.parallel`: one session uses the whole device for a batch."""
+        return 1
+
+    def submit(self, inputs: Arrays) -> Finish:
+        """See `Engine.submit`; the batch is run when it is finished."""
+        return lambda: self.run(inputs)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        try:
+            results = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # as above
+            raise EngineError(f"onnxruntime failed on {self._label}: {error}") from error
+        return dict(zip(self._outputs, results, strict=True))
+
+
+def _gpu_precision(device: Device, precision: Precision) -> Precision:
+    """TensorRT takes fp16 by itself; the CUDA provider computes in the model's own float32."""
+    if device is Device.TENSORRT:
+        if precision is Precision.BF16:
+            raise DeviceMissing("the device tensorrt takes the precision auto, f32 or fp16, not bf16")
+        return Precision.F32 if precision is Precision.F32 else Precision.FP16
+    if device is Device.CUDA and precision not in (Precision.AUTO, Precision.F32):
+        raise DeviceMissing(f"the device cuda computes in f32; for {precision} use the device tensorrt")
+    return Precision.F32
+
+
+def onnxruntime_providers(device: Device, options: EngineOptions, input_name: str) -> list[tuple[str, dict[str, str]]]:
+    """The execution providers of a device with their options, the wanted one first.
+
+    A pure table, so that what a GPU would be given can be checked without one.
+    """
+    cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+    if device is Device.CUDA:
+        return [cuda]
+    if device is Device.TENSORRT:
+        fp16 = "0" if options.precision is Precision.F32 else "1"
+        settings = {"trt_fp16_enable": fp16, "trt_timing_cache_enable": "1"}
+        if options.cache_dir is not None:
+            settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(options.cache_dir)}
+        if options.profile is not None:
+            names = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
+            for name, shape in zip(names, options.profile, strict=True):
+                settings[name] = f"{input_name}:{'x'.join(map(str, shape))}"
+        return [("TensorrtExecutionProvider", settings), cuda]
+    return [("CPUExecutionProvider", {})]

@@ -1,0 +1,190 @@
+"""One event, and its three written forms: a CloudEvent, a line of JSON, a Kafka record.
+
+CloudEvents 1.0 (https://github.com/cloudevents/spec): the JSON format for files, and the binary mode of the Kafka
+binding for topics, where the attributes are ``ce_`` headers and the value is the data alone.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self, TypeAlias
+from urllib.parse import quote
+
+from pipeline.events.errors import EventMalformed
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+SPEC_VERSION: Final = "1.0"
+CONTENT_TYPE: Final = "application/json"
+
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# The attributes that a Kafka record carries as headers, in the order they are written.
+_HEADERS: Final = ("specversion", "type", "source", "id", "time", "subject", "dataschema")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact about one camera. Immutable; any thread may hold it.
+
+    Attributes:
+        type: What happened, such as ``vidface.sighting.identified``.
+        source: Where, as a URI reference: see :func:`camera_source`.
+        id: Unique within the source, and the same each time the event is sent: (source, id) is the key to
+            deduplicate by.
+        subject: The camera's id, as CloudEvents calls it.
+        time_ns: Unix time in nanoseconds. The written forms hold whole milliseconds.
+        data: The payload, made of what JSON knows. Not hashed.
+        camera: The camera's id; the key of the Kafka record, so that a camera's order holds.
+    """
+
+    type: str
+    source: str
+    id: str
+    subject: str
+    time_ns: int
+    data: Mapping[str, JSON] = field(hash=False)
+    camera: str
+
+    def __post_init__(self) -> None:
+        if self.subject != self.camera:
+            raise EventMalformed(
+                f"event {self.id}: subject {self.subject!r} is not the camera {self.camera!r}; they are one thing"
+            )
+
+    @property
+    def dataschema(self) -> str:
+        """The URN of the schema that the whole event obeys."""
+        return f"urn:vidface:schema:{self.type}:1"
+
+    def to_cloudevent(self) -> dict[str, Any]:
+        """Return the event in the CloudEvents JSON format, ready for ``json.dumps``."""
+        return {
+            "specversion": SPEC_VERSION,
+            "type": self.type,
+            "source": self.source,
+            "id": self.id,
+            "time": rfc3339(self.time_ns),
+            "subject": self.subject,
+            "datacontenttype": CONTENT_TYPE,
+            "dataschema": self.dataschema,
+            "data": self.data,
+        }
+
+    @classmethod
+    def from_cloudevent(cls, document: Mapping[str, Any]) -> Self:
+        """Read an event that :meth:`to_cloudevent` wrote.
+
+        Raises:
+            EventMalformed: An attribute is missing or not of its kind.
+        """
+        version = document.get("specversion")
+        if version != SPEC_VERSION:
+            raise EventMalformed(f"specversion is {version!r}, not {SPEC_VERSION!r}: not a CloudEvent we can read")
+        data = document.get("data")
+        if not isinstance(data, Mapping):
+            raise EventMalformed(f"event {document.get('id')!r}: data is not a JSON object")
+        return cls(
+            type=_text(document, "type"),
+            source=_text(document, "source"),
+            id=_text(document, "id"),
+            subject=_text(document, "subject"),
+            time_ns=unix_ns(_text(document, "time")),
+            data=data,
+            camera=_text(document, "subject"),
+        )
+
+    def to_json(self) -> str:
+        """Return :meth:`to_cloudevent` as one line, without its newline.
+
+        Raises:
+            EventMalformed: The data holds something that JSON cannot express, such as NaN or a numpy scalar.
+        """
+        return _dumps(self.to_cloudevent(), self.id)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Self:
+        """Read one line that :meth:`to_json` wrote.
+
+        Raises:
+            EventMalformed: The line is no JSON object, or no event.
+        """
+        return cls.from_cloudevent(_loads(line))
+
+    def to_kafka(self) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """Return (key, value, headers) of the Kafka record, in binary mode.
+
+        Raises:
+            EventMalformed: The data holds something that JSON cannot express.
+        """
+        attributes = self.to_cloudevent()
+        headers = [("content-type", CONTENT_TYPE.encode())]
+        headers += [(f"ce_{name}", str(attributes[name]).encode()) for name in _HEADERS]
+        return self.camera.encode(), _dumps(self.data, self.id).encode(), headers
+
+    @classmethod
+    def from_kafka(cls, value: bytes, headers: Iterable[tuple[str, bytes]]) -> Self:
+        """Read the record that :meth:`to_kafka` wrote; its key repeats the subject and is not needed.
+
+        Raises:
+            EventMalformed: A header is missing, or the value is no JSON object.
+        """
+        document: dict[str, Any] = {
+            name.removeprefix("ce_"): text.decode(errors="replace") for name, text in headers if name.startswith("ce_")
+        }
+        document["data"] = _loads(value)
+        return cls.from_cloudevent(document)
+
+
+def camera_source(camera: str, site: str | None = None) -> str:
+    """Return the ``source`` of a camera's events: ``/vidface/cameras/<camera>``, or with its site before it."""
+    place = f"/{quote(site, safe='')}" if site else ""
+    return f"/vidface{place}/cameras/{quote(camera, safe='')}"
+
+
+def rfc3339(time_ns: int) -> str:
+    """Return Unix nanoseconds as RFC 3339 in UTC, cut to milliseconds: ``2026-01-31T12:00:00.250Z``."""
+    seconds, milliseconds = divmod(time_ns // 1_000_000, 1000)
+    moment = _UNIX_EPOCH + timedelta(seconds=seconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+
+
+def unix_ns(text: str) -> int:
+    """Return an RFC 3339 time as Unix nanoseconds.
+
+    Raises:
+        EventMalformed: The text is no time with a zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000
+    except (ValueError, TypeError) as error:  # TypeError: a time without a zone
+        raise EventMalformed(f"time {text!r} is not RFC 3339 with a zone, such as 2026-01-31T12:00:00.250Z") from error
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise EventMalformed(f"event {document.get('id')!r}: attribute {name!r} is {value!r}, not a text")
+    return value
+
+
+def _dumps(document: Mapping[str, Any], event_id: str) -> str:
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()  # half a surrogate pair passes json, and no file or topic would take it
+    except (TypeError, ValueError) as error:
+        raise EventMalformed(
+            f"event {event_id}: its data cannot be written as JSON ({error}); use plain finite Python values"
+        ) from error
+    return text
+
+
+def _loads(text: str | bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise EventMalformed(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise EventMalformed(f"a JSON {type(document).__name__}, not an object")
+    return document

@@ -1,0 +1,100 @@
+"""Preprocessing folded into a model's graph, so that every engine takes the same raw pictures.
+
+The pictures go in as they lie in memory, ``(B, H, W, 3)`` uint8, a quarter of the bytes of float32; the engine
+casts, transposes, subtracts the mean and scales inside its own first kernels. One graph serves every engine and
+every device, so there is one place where a mean or a colour order could be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import EngineMissing, ModelMismatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """What a model wants of a picture before its first layer: ``(x - mean) * scale``, channel by channel.
+
+    Attributes:
+        mean: One value a channel, in the colour order of the pictures that will be given.
+        scale: One factor for all channels.
+    """
+
+    mean: tuple[float, float, float]
+    scale: float
+
+
+def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing, output_names: Sequence[str]) -> bytes:
+    """A model with ``(B, H, W, 3)`` uint8 input in place of its ``(B, 3, H, W)`` float32 one.
+
+    Args:
+        path: The ONNX file.
+        input_name: The model's picture input; the new graph's input keeps the name.
+        preprocessing: What to fold in.
+        output_names: Outputs that the model must have.
+
+    Returns:
+        The serialised ONNX model.
+
+    Raises:
+        EngineMissing: The onnx package is not installed.
+        ModelMismatch: The file has no such input or outputs.
+    """
+    try:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise EngineMissing(
+            "onnx is not installed; install an engine: pip install 'vidface[cpu]' (or 'vidface[gpu]')"
+        ) from error
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise ModelMismatch(f"{path}: not a readable ONNX model ({error}); pull the weights again") from error
+    graph = model.graph
+    inputs = {value.name: value for value in graph.input}
+    outputs = {value.name for value in graph.output}
+    if input_name not in inputs or not outputs.issuperset(output_names):
+        raise ModelMismatch(
+            f"{path}: expected input {input_name!r} and outputs {sorted(output_names)}, "
+            f"found inputs {sorted(inputs)} and outputs {sorted(outputs)}"
+        )
+    old = inputs[input_name]
+    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in old.type.tensor_type.shape.dim]
+    batch, _channels, height, width = dims
+    picture = helper.make_tensor_value_info(
+        input_name, TensorProto.UINT8, [batch or "batch", height or "height", width or "width", 3]
+    )
+    inner = f"{input_name}/prepared"
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            if name == input_name:
+                node.input[position] = inner
+    mean = np.asarray(preprocessing.mean, np.float32).reshape(1, 3, 1, 1)
+    graph.initializer.append(numpy_helper.from_array(mean, f"{input_name}/mean"))
+    steps = [
+        helper.make_node("Cast", [input_name], [f"{input_name}/float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [f"{input_name}/float"], [f"{input_name}/nchw"], perm=[0, 3, 1, 2]),
+    ]
+    if preprocessing.scale == 1.0:
+        steps.append(helper.make_node("Sub", [f"{input_name}/nchw", f"{input_name}/mean"], [inner]))
+    else:
+        graph.initializer.append(
+            numpy_helper.from_array(np.asarray(preprocessing.scale, np.float32), f"{input_name}/scale")
+        )
+        centred = f"{input_name}/centred"
+        steps.append(helper.make_node("Sub", [f"{input_name}/nchw", f"{input_name}/mean"], [centred]))
+        steps.append(helper.make_node("Mul", [centred, f"{input_name}/scale"], [inner]))
+    nodes = [*steps, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    kept_inputs = [picture if value.name == input_name else value for value in graph.input]
+    del graph.input[:]
+    graph.input.extend(kept_inputs)
+    del graph.value_info[:]
+    return bytes(model.SerializeToString())

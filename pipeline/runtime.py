@@ -1,0 +1,279 @@
+"""The runtime: the one context manager that makes and joins every thread of the pipeline.
+
+Threads: one a camera (decodes), one that detects, one that analyses, one a sink (the publisher's). I/O and computing
+never share a thread, so a dead camera or a dead broker costs no frame of the others.
+
+    camera threads --> Intake --> detect thread --> mailbox --> analysis thread --> outbox --> sink threads
+
+Shutdown, in order, whether asked for or because every recording has ended:
+1. The sources stop; their last states go into the intake behind their last frames; their threads end.
+2. The detect thread finds the intake empty and done, and closes the mailbox behind the last batch.
+3. The analysis thread takes what is left, ends the open sightings, and its thread ends.
+4. The publisher delivers what the outbox still holds, up to a time; the rest stays in the outbox for the next start.
+
+A stage that raises is no shutdown: the first failure closes the intake and the mailbox, stops the sources, and is
+raised from `wait`. What was in the outbox stays there. A camera's failure is none of these: a live one is the source's
+own state machine with backoff, and a recording that could not be opened is told by `failed_cameras` while the others
+go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Protocol, Self
+
+from pipeline.analysis import Analysis, DetectedFrame
+from pipeline.detection import begin_detection
+from pipeline.errors import StageFailed
+from pipeline.intake import Intake, Work
+from pipeline.metrics import FrameCounts, StageTimes
+from pipeline.retinaface import Detector
+from pipeline.scheduler import Share
+from streams.errors import Closed, MailboxTimeoutError, SourceError
+from streams.frame import Frame
+from streams.mailbox import Policy as BoxPolicy
+from streams.mailbox import PutEnd, TakeEnd, open_mailbox
+from streams.state import CameraState
+
+GALLERY_FOLLOW_S = 0.2
+"""While faces are in view, the gallery is looked at so often even if no frame comes."""
+
+BATCHES_AHEAD = 2
+"""Detected batches that may wait for the analysis: enough to overlap the two, little enough to stay fresh."""
+
+
+class CameraSource(Protocol):
+    """What the runtime needs of a source; see `streams.source.Source`."""
+
+    def run(self) -> None:
+        """Deliver frames and states until stopped or ended. Blocks."""
+        ...
+
+    def stop(self) -> None:
+        """Make `run` return soon. Any thread."""
+        ...
+
+
+SourceFactory = Callable[[Callable[[Frame], None], Callable[[CameraState], None]], CameraSource]
+"""Makes a camera's source, given where its frames and its states go."""
+
+
+class EventPublisher(Protocol):
+    """What the runtime needs of a publisher; see `pipeline.events.publisher.Publisher`."""
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        ...
+
+    def stop(self, *, drain_timeout_s: float) -> object:
+        """Deliver what is left, up to a time, and join the threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """One camera as the runtime takes it.
+
+    Attributes:
+        share: Its id, policy and wanted rate.
+        new_source: Makes its source.
+    """
+
+    share: Share
+    new_source: SourceFactory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Detected:
+    states: tuple[CameraState, ...]
+    frames: tuple[DetectedFrame, ...]
+
+
+class Runtime:
+    """See the module's text.
+
+    Args:
+        cameras: At least one, with distinct ids.
+        detector: Used by the detect thread only.
+        new_analysis: Called in the analysis thread, which alone uses what it returns.
+        publisher: Started and stopped with the runtime; None for none.
+        counts: Where frames are counted.
+        times: Where stage times are summed.
+        max_batch: Frames a batch.
+        max_wait_ns: How long a batch waits to grow.
+        min_face_px: Smaller faces are left out.
+        drain_timeout_s: How long sinks may take to deliver what is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        cameras: Sequence[Camera],
+        detector: Detector,
+        new_analysis: Callable[[], Analysis],
+        publisher: EventPublisher | None,
+        counts: FrameCounts,
+        times: StageTimes,
+        max_batch: int = 8,
+        max_wait_ns: int = 5_000_000,
+        min_face_px: float = 0.0,
+        drain_timeout_s: float = 10.0,
+    ) -> None:
+        shares = [camera.share for camera in cameras]
+        if not shares or len({share.camera for share in shares}) != len(shares):
+            raise ValueError("the runtime wants at least one camera, each with an id of its own")
+        self._intake = Intake(shares, counts, max_batch=max_batch, max_wait_ns=max_wait_ns)
+        self._detector = detector
+        self._new_analysis = new_analysis
+        self._publisher = publisher
+        self._counts = counts
+        self._times = times
+        self._min_face_px = min_face_px
+        self._drain_timeout_s = drain_timeout_s
+        self._sources = {
+            camera.share.camera: camera.new_source(self._intake.put_frame, self._intake.put_state) for camera in cameras
+        }
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._failure: StageFailed | None = None
+        self._failed_cameras: dict[str, SourceError] = {}
+        self._finished = threading.Event()
+        self._put: PutEnd[_Detected]
+        self._take: TakeEnd[_Detected]
+        self._put, self._take = open_mailbox(BATCHES_AHEAD, BoxPolicy.BLOCK)
+
+    def __enter__(self) -> Self:
+        if self._publisher is not None:
+            self._publisher.start()
+        self._spawn("analysis", self._analyse)
+        self._spawn("detect", self._detect)
+        for camera, source in self._sources.items():
+            self._spawn(f"camera {camera}", partial(self._run_camera, camera, source))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for thread in self._threads:
+            thread.join()
+        if self._publisher is not None:
+            self._publisher.stop(drain_timeout_s=self._drain_timeout_s)
+
+    @property
+    def failed_cameras(self) -> Mapping[str, SourceError]:
+        """Recordings that could not be opened, by camera."""
+        with self._lock:
+            return dict(self._failed_cameras)
+
+    def stop(self) -> None:
+        """Ask every camera to stop; the rest follows in order. Returns at once. Any thread, any number of times."""
+        for source in self._sources.values():
+            source.stop()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything that the cameras delivered has been analysed.
+
+        Args:
+            timeout_s: Longest wait; None for no limit.
+
+        Returns:
+            True when finished, False when the time ran out.
+
+        Raises:
+            StageFailed: The first failure of a stage.
+        """
+        finished = self._finished.wait(timeout_s)
+        with self._lock:
+            failure = self._failure
+        if failure is not None:
+            raise failure
+        return finished
+
+    def fail(self, stage: str, cause: BaseException) -> None:
+        """Record a stage's failure and bring everything down; the first one is what `wait` raises. Any thread."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = StageFailed(stage, cause)
+                self._failure.__cause__ = cause
+        self._intake.close()
+        self._put.close()
+        self.stop()
+        self._finished.set()
+
+    def _spawn(self, name: str, body: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                body()
+            except BaseException as error:  # whatever it is, the pipeline must not hang on it
+                self.fail(name, error)
+
+        thread = threading.Thread(target=guarded, name=f"vidface {name}")
+        self._threads.append(thread)
+        thread.start()
+
+    def _run_camera(self, camera: str, source: CameraSource) -> None:
+        try:
+            source.run()
+        except SourceError as error:
+            with self._lock:
+                self._failed_cameras[camera] = error
+        except Closed:
+            pass  # the pipeline went away first, and says why itself
+        # Not where anything else was raised: that must be recorded before the rest can finish as if all were well.
+        self._intake.camera_done(camera)
+
+    def _detect(self) -> None:
+        """Keep as many batches under way as the detector can use, and hand them on in the order they were begun."""
+        under_way: deque[tuple[Work, Callable[[], list[DetectedFrame]]]] = deque()
+        more = True
+        try:
+            while more or under_way:
+                if more and len(under_way) < self._detector.parallel:
+                    try:
+                        work = self._intake.take(wait=not under_way)
+                        begun = begin_detection(self._detector, work.frames, self._times, min_face_px=self._min_face_px)
+                        under_way.append((work, begun))
+                        continue
+                    except MailboxTimeoutError:
+                        pass  # nothing is ripe: what is under way must not wait for it
+                    except Closed:
+                        more = False
+                        continue
+                work, finish = under_way.popleft()
+                detected = finish()
+                for frame in work.frames:
+                    self._counts.count(frame.meta.camera, "detected")
+                self._put.put(_Detected(states=work.states, frames=tuple(detected)))
+            self._put.close()
+        except Closed:
+            pass  # a stage failed, and `fail` closed the mailbox
+
+    def _analyse(self) -> None:
+        analysis = self._new_analysis()
+        try:
+            self._analyse_all(analysis)
+            analysis.finish()
+        finally:
+            analysis.close()
+        self._finished.set()
+
+    def _analyse_all(self, analysis: Analysis) -> None:
+        """Analyse until the mailbox is closed and empty."""
+        while True:
+            try:
+                item = self._take.take(GALLERY_FOLLOW_S if analysis.has_open_sightings else None)
+            except MailboxTimeoutError:
+                analysis.follow_gallery()
+                continue
+            except Closed:
+                return
+            for state in item.states:
+                analysis.state(state)
+            if item.frames:
+                analysis.round(item.frames)

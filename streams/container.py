@@ -1,0 +1,255 @@
+"""Anything that FFmpeg opens, as `Media`: files, GIFs, network cameras, devices. The door to PyAV."""
+
+import re
+import threading
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import av
+import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from streams.errors import PictureError, SourceError
+from streams.frame import Picture
+from streams.interrupt import Interrupt
+from streams.media import Damaged, Decoded, MediaEnd
+from streams.picture import DecodedPicture, UprightPicture
+from streams.redact import redact_text
+from streams.spec import DEVICE_PREFIX, SourceSpec
+from streams.state import Cause
+from streams.timeline import NS_PER_S
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+_NETWORK: Final = re.compile(r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
+_UNKNOWN_RATE_FPS: Final = 25
+_AT_END_TOLERANCE_S: Final = 0.5
+"""A recording that stops this much before its announced end is taken for whole: containers round."""
+
+
+class Container:
+    """An open FFmpeg input and its best video stream. Used by the one thread that made it.
+
+    Nothing is converted here: pictures hold the decoder's planes.
+    """
+
+    def __init__(self, spec: SourceSpec, stopped: threading.Event) -> None:
+        """Open it; blocks up to `spec.open_timeout_s`.
+
+        Args:
+            spec: What to open.
+            stopped: Once set, opening and reading return at once.
+
+        Raises:
+            SourceError: It cannot be opened, did not answer in time, refused the user, or holds no video.
+        """
+        self._spec = spec
+        self._stopped = stopped
+        self._interrupt = Interrupt(stopped)
+        self._is_network = spec.reconnects or _NETWORK.match(spec.url) is not None
+        self._end: MediaEnd | None = None
+        self._last_pts_s: float | None = None
+        self._packets_damaged = 0
+        container = self._opened()
+        try:
+            self._stream = self._chosen(container)
+        except SourceError:
+            container.close()
+            raise
+        self._container: InputContainer | None = container
+        self._expected_end_s = _expected_end_s(container, self._stream)
+
+    @property
+    def step_ns(self) -> int:
+        """See `Media.step_ns`."""
+        rate = self._stream.average_rate or self._stream.guessed_rate or _UNKNOWN_RATE_FPS
+        return max(1, round(NS_PER_S / rate))
+
+    def read(self) -> Generator[Decoded | Damaged]:
+        """See `Media.read`."""
+        if self._container is None:
+            return
+        packets = self._container.demux(self._stream)
+        limit_s = self._spec.stall_timeout_s if self._is_network else float("inf")
+        # Longer than a stall: a camera joined in the middle of a group of pictures has none until the next.
+        patience_s = self._spec.open_timeout_s + self._spec.stall_timeout_s
+        last_picture_s = time.monotonic()
+        while True:
+            try:
+                with self._interrupt.within(limit_s):
+                    packet = next(packets, None)
+            except av.FFmpegError as error:
+                yield from self._broken(error)
+                return
+            if packet is None:
+                return
+            if packet.is_corrupt:
+                self._packets_damaged += 1
+            for item in self._decoded(packet):
+                if isinstance(item, Decoded):
+                    last_picture_s = time.monotonic()
+                yield item
+            if self._spec.reconnects and time.monotonic() - last_picture_s > patience_s:
+                raise self._error(
+                    Cause.UNDECODABLE,
+                    f"data came for {patience_s:g} s, but no picture; check the camera's codec settings",
+                )
+
+    def end(self) -> MediaEnd:
+        """See `Media.end`."""
+        if self._end is not None:
+            return self._end
+        expected_s, last_s = self._expected_end_s, self._last_pts_s
+        if expected_s is not None and last_s is not None and not self._spec.reconnects:
+            missing_s = expected_s - (last_s + self.step_ns / NS_PER_S)
+            if missing_s > _AT_END_TOLERANCE_S or (self._packets_damaged and missing_s > 0):
+                return MediaEnd(
+                    cause=Cause.TRUNCATED,
+                    detail=f"the recording is cut off: its last {missing_s:.1f} s of {expected_s:.1f} s are missing",
+                )
+        what = "the camera closed the stream" if self._spec.reconnects else "the recording was read to its end"
+        return MediaEnd(cause=Cause.EOF, detail=what)
+
+    def close(self) -> None:
+        """See `Media.close`."""
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    def _opened(self) -> InputContainer:
+        spec = self._spec
+        is_device = spec.url.startswith(DEVICE_PREFIX)
+        # "file:" keeps a colon in a file's name from being read as a protocol.
+        is_file = not self._is_network and not is_device and Path(spec.url).exists()
+        try:
+            with self._interrupt.within(spec.open_timeout_s if self._is_network else float("inf")):
+                return av.open(
+                    f"file:{spec.url}" if is_file else spec.url,
+                    format="v4l2" if is_device else None,
+                    options=_options(spec),
+                    timeout=(spec.open_timeout_s, spec.stall_timeout_s) if self._is_network else None,
+                )
+        except (av.FFmpegError, ValueError) as error:
+            raise self._open_error(error) from None  # the error itself shows the address with its password
+
+    def _chosen(self, container: InputContainer) -> VideoStream:
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream):
+            raise self._error(Cause.OPEN_FAILED, "it holds no video stream; check that it is a video")
+        # PyAV types the decoder as always there, but leaves it out where FFmpeg has none.
+        decoder: object = stream.codec_context
+        if decoder is None:
+            raise self._error(Cause.OPEN_FAILED, "its codec has no decoder here; set the camera or encode it to H.264")
+        stream.codec_context.thread_count = self._spec.threads
+        # Sharing frames among threads delays each by a frame a thread; sharing slices delays none.
+        stream.codec_context.thread_type = "SLICE" if self._spec.reconnects else "AUTO"
+        return stream
+
+    def _decoded(self, packet: "Packet[VideoStream] | None") -> Iterator[Decoded | Damaged]:
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except av.error.EOFError:
+            return
+        except av.FFmpegError as error:
+            yield Damaged(detail=redact_text(error.strerror or type(error).__name__))
+            return
+        for frame in frames:
+            pts_ns: int | None = None
+            if frame.pts is not None and frame.time_base is not None:
+                pts_ns = frame.pts * frame.time_base.numerator * NS_PER_S // frame.time_base.denominator
+                self._last_pts_s = max(self._last_pts_s or 0.0, pts_ns / NS_PER_S)
+            if frame.is_corrupt:
+                yield Damaged(detail="a picture with missing or damaged parts")
+                continue
+            try:
+                picture: Picture = DecodedPicture(frame)
+            except PictureError as error:
+                yield Damaged(detail=str(error))
+                continue
+            quarter_turns = round(frame.rotation / 90) % 4
+            if quarter_turns:
+                picture = UprightPicture(picture, quarter_turns=quarter_turns)
+            yield Decoded(picture=picture, pts_ns=pts_ns)
+
+    def _broken(self, error: av.FFmpegError) -> Iterator[Decoded | Damaged]:
+        """Reading failed: a stream raises; a recording gives what its decoder still holds, and ends."""
+        spec = self._spec
+        if self._stopped.is_set():
+            self._end = MediaEnd(cause=Cause.STOPPED, detail="asked to stop")
+            return
+        if self._interrupt.timed_out:
+            cause, detail = Cause.STALLED, f"nothing was received for {spec.stall_timeout_s:g} s"
+        else:
+            cause = Cause.READ_FAILED if self._is_network else Cause.TRUNCATED
+            detail = f"reading failed: {error.strerror}"
+        if spec.reconnects:
+            raise self._error(cause, detail) from None
+        self._end = MediaEnd(cause=cause, detail=f"{detail}; what came before was read")
+        yield from self._decoded(None)
+
+    def _open_error(self, error: Exception) -> SourceError:
+        spec = self._spec
+        if self._stopped.is_set():
+            return self._error(Cause.STOPPED, "asked to stop while it was opened")
+        if self._interrupt.timed_out:
+            return self._error(
+                Cause.OPEN_TIMEOUT,
+                f"no video within {spec.open_timeout_s:g} s; check address, network and that the camera is on",
+            )
+        for kind, cause, detail in _WHY_OPEN_FAILED:
+            if isinstance(error, kind):
+                return self._error(cause, detail)
+        what = error.strerror if isinstance(error, av.FFmpegError) else str(error)
+        return self._error(Cause.OPEN_FAILED, f"cannot be opened: {redact_text(what or '')}")
+
+    def _error(self, cause: Cause, detail: str) -> SourceError:
+        return SourceError(camera=self._spec.camera, source=self._spec.source, cause=cause, detail=detail)
+
+
+_WHY_OPEN_FAILED: Final[tuple[tuple[type[Exception], Cause, str], ...]] = (
+    (av.error.HTTPUnauthorizedError, Cause.AUTH_FAILED, "user or password refused; correct them in the address"),
+    (av.error.HTTPForbiddenError, Cause.AUTH_FAILED, "access refused; check the rights of the camera's user"),
+    (av.error.HTTPNotFoundError, Cause.OPEN_FAILED, "the server has no such stream; check the address's path"),
+    (FileNotFoundError, Cause.OPEN_FAILED, "there is no such file or device; check the path"),
+    (PermissionError, Cause.OPEN_FAILED, "this user may not read it; check its rights"),
+    (IsADirectoryError, Cause.OPEN_FAILED, "it is a folder, not a video"),
+    (ConnectionRefusedError, Cause.OPEN_FAILED, "nothing listens there; check address, port and that it is on"),
+    (TimeoutError, Cause.OPEN_TIMEOUT, "no answer; check address, network and that the camera is on"),
+    (av.error.ProtocolNotFoundError, Cause.OPEN_FAILED, "FFmpeg does not know this protocol; check the address"),
+    (av.error.DemuxerNotFoundError, Cause.OPEN_FAILED, "FFmpeg does not know this format; check the address"),
+    (
+        av.error.InvalidDataError,
+        Cause.OPEN_FAILED,
+        "not a video, or damaged at its start or index; check it with a player",
+    ),
+)
+
+
+def _options(spec: SourceSpec) -> dict[str, str]:
+    """Options for FFmpeg's demuxer.
+
+    `fflags=nobuffer` is left out on purpose: it throws away what was read to find out the stream's codec, its first key
+    frame with it, so that the first picture has to wait for the next one (measured: 1.1 s in place of 0.4 s).
+    """
+    options: dict[str, str] = {}
+    if spec.reconnects:
+        # Guessing the frame rate takes 20 more frames; nobody here needs it.
+        options["fpsprobesize"] = "0"
+    if spec.url.lower().startswith(("rtsp://", "rtsps://")):
+        options["rtsp_transport"] = spec.rtsp_transport
+        options["allowed_media_types"] = "video"
+        options["timeout"] = str(round(spec.open_timeout_s * 1e6))
+    return options | dict(spec.ffmpeg_options)
+
+
+def _expected_end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Where a recording says that its pictures end, in its own time; None where it does not say."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    if container.duration is not None and len(container.streams) == 1:
+        return ((container.start_time or 0) + container.duration) / av.time_base
+    return None

@@ -1,0 +1,57 @@
+"""What a source's loop reads from: an open recording or stream, whatever is behind it."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+from streams.frame import Picture
+from streams.state import Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A picture, in presentation order."""
+
+    picture: Picture
+    pts_ns: int | None
+    """In the medium's own time; None where it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """Something that should have been a picture and could not be decoded; reading goes on."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaEnd:
+    """How a medium ended."""
+
+    cause: Cause
+    detail: str
+
+
+class Media(Protocol):
+    """An open medium. Used by one thread."""
+
+    @property
+    def step_ns(self) -> int:
+        """What a frame lasts where nothing better is known; above 0."""
+        ...
+
+    def read(self) -> Generator[Decoded | Damaged]:
+        """Yield what is decoded until the medium ends; blocks while a stream is silent, up to its stall timeout.
+
+        Raises:
+            SourceError: Reading failed, with its cause; not at the end of the medium.
+        """
+        ...
+
+    def end(self) -> MediaEnd:
+        """How the medium ended; called once `read` is exhausted."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files, sockets and decoder threads. May be called again."""
+        ...

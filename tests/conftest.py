@@ -1,0 +1,21 @@
+"""What every test may ask for: the folder of real faces and clips, and the real parts under `tests.services`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.services.weights", "tests.services.rtsp", "tests.services.kafka"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with ``lfw``, ``scenes`` and ``clips``; VIDFACE_TEST_DATA names another place."""
+    folder = Path(os.environ.get("VIDFACE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "scenes" / "lobby.mp4").is_file():
+        pytest.skip(f"no real faces in {folder}; VIDFACE_TEST_DATA names their folder")
+    return folder

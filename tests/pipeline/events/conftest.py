@@ -1,0 +1,3 @@
+from tests.services.kafka import kafka_broker, kafka_topic
+
+__all__ = ["kafka_broker", "kafka_topic"]

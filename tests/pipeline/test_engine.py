@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import engine as engine_room
+from pipeline.engine import (
+    Backend,
+    Device,
+    Engine,
+    EngineOptions,
+    Precision,
+    choose,
+    onnxruntime_providers,
+    open_engine,
+    usable_cpus,
+)
+from pipeline.errors import DeviceMissing, EngineError, EngineMissing
+from pipeline.graph import Preprocessing
+from weights.manifest import DEFAULT_EMBEDDER, load_manifest
+
+OpenEngine = Callable[[EngineOptions], Engine]
+BACKENDS = (Backend.OPENVINO, Backend.ONNXRUNTIME)
+BOTH = frozenset({"openvino", "onnxruntime"})
+
+
+@pytest.fixture
+def open_embedder(model_paths: Mapping[str, Path]) -> OpenEngine:
+    spec = load_manifest().model(DEFAULT_EMBEDDER)
+
+    def opened(options: EngineOptions) -> Engine:
+        return open_engine(
+            model_paths[DEFAULT_EMBEDDER],
+            input_name=spec.input_name,
+            output_names=spec.outputs,
+            preprocessing=Preprocessing(mean=spec.mean, scale=spec.scale),
+            options=options,
+        )
+
+    return opened
+
+
+def install(monkeypatch: pytest.MonkeyPatch, installed: frozenset[str], *, cuda: bool = False) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed else None)
+    monkeypatch.setattr(engine_room, "_cuda_offered", lambda: cuda)
+
+
+@pytest.mark.parametrize(
+    ("installed", "cuda", "backend", "device", "expected"),
+    [
+        pytest.param(BOTH, False, "auto", "auto", ("openvino", "cpu"), id="cpu-machine"),
+        pytest.param(BOTH, True, "auto", "auto", ("onnxruntime", "cuda"), id="gpu-machine"),
+        pytest.param(BOTH, True, "auto", "cpu", ("openvino", "cpu"), id="gpu-machine-but-cpu-asked-for"),
+        pytest.param(BOTH, True, "openvino", "auto", ("openvino", "cpu"), id="gpu-machine-but-openvino-asked-for"),
+        pytest.param(BOTH, True, "onnxruntime", "auto", ("onnxruntime", "cuda"), id="onnxruntime-on-gpu-machine"),
+        pytest.param(BOTH, False, "onnxruntime", "auto", ("onnxruntime", "cpu"), id="onnxruntime-on-cpu-machine"),
+        pytest.param(BOTH, False, "auto", "cuda", ("onnxruntime", "cuda"), id="cuda"),
+        pytest.param(BOTH, False, "auto", "tensorrt", ("onnxruntime", "tensorrt"), id="tensorrt"),
+        pytest.param({"onnxruntime"}, False, "auto", "auto", ("onnxruntime", "cpu"), id="no-openvino"),
+        pytest.param({"openvino"}, True, "auto", "auto", ("openvino", "cpu"), id="no-onnxruntime"),
+    ],
+)
+def test_choose(
+    monkeypatch: pytest.MonkeyPatch,
+    installed: set[str],
+    backend: str,
+    device: str,
+    expected: tuple[str, str],
+    *,
+    cuda: bool,
+) -> None:
+    install(monkeypatch, frozenset(installed), cuda=cuda)
+    assert choose(Backend(backend), Device(device)) == (Backend(expected[0]), Device(expected[1]))
+
+
+@pytest.mark.parametrize(
+    ("installed", "asked", "error", "message"),
+    [
+        pytest.param(set(), ("auto", "auto"), EngineMissing, r"no engine is installed; .*vidface\[cpu\]", id="none"),
+        pytest.param(
+            {"onnxruntime"}, ("openvino", "cpu"), EngineMissing, "openvino is not installed", id="no-openvino"
+        ),
+        pytest.param({"openvino"}, ("onnxruntime", "cpu"), EngineMissing, "installed: openvino", id="no-onnxruntime"),
+        pytest.param(
+            {"openvino"}, ("auto", "cuda"), EngineMissing, r"cuda needs .*vidface\[gpu\]", id="cuda-without-it"
+        ),
+        pytest.param(BOTH, ("openvino", "cuda"), DeviceMissing, "openvino cannot use the device cuda", id="ov-cuda"),
+        pytest.param(
+            BOTH, ("openvino", "tensorrt"), DeviceMissing, "openvino cannot use .* tensorrt", id="ov-tensorrt"
+        ),
+    ],
+)
+def test_choose_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+    installed: set[str],
+    asked: tuple[str, str],
+    error: type[EngineError],
+    message: str,
+) -> None:
+    install(monkeypatch, frozenset(installed))
+    with pytest.raises(error, match=message):
+        choose(Backend(asked[0]), Device(asked[1]))
+
+
+CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+TENSORRT_BASE = {"trt_fp16_enable": "1", "trt_timing_cache_enable": "1"}
+PROFILE = ((1, 384, 640, 3), (8, 384, 640, 3), (8, 384, 640, 3))
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "expected"),
+    [
+        pytest.param(Device.CPU, EngineOptions(), [("CPUExecutionProvider", {})], id="cpu"),
+        pytest.param(Device.CUDA, EngineOptions(profile=PROFILE), [CUDA], id="cuda"),
+        pytest.param(
+            Device.TENSORRT, EngineOptions(), [("TensorrtExecutionProvider", TENSORRT_BASE), CUDA], id="tensorrt"
+        ),
+        pytest.param(
+            Device.TENSORRT,
+            EngineOptions(precision=Precision.F32),
+            [("TensorrtExecutionProvider", TENSORRT_BASE | {"trt_fp16_enable": "0"}), CUDA],
+            id="tensorrt-f32",
+        ),
+        pytest.param(
+            Device.TENSORRT,
+            EngineOptions(cache_dir=Path("engines"), profile=PROFILE),
+            [
+                (
+                    "TensorrtExecutionProvider",
+                    TENSORRT_BASE
+                    | {
+                        "trt_engine_cache_enable": "1",
+                        "trt_engine_cache_path": "engines",
+                        "trt_profile_min_shapes": "input:1x384x640x3",
+                        "trt_profile_opt_shapes": "input:8x384x640x3",
+                        "trt_profile_max_shapes": "input:8x384x640x3",
+                    },
+                ),
+                CUDA,
+            ],
+            id="tensorrt-cached-with-its-shapes",
+        ),
+    ],
+)
+def test_what_a_device_is_given(
+    device: Device, options: EngineOptions, expected: list[tuple[str, dict[str, str]]]
+) -> None:
+    assert onnxruntime_providers(device, options, "input") == expected
+
+
+@pytest.mark.parametrize("device", [Device.CUDA, Device.TENSORRT])
+def test_an_absent_device_is_an_error_and_says_what_there_is(open_embedder: OpenEngine, device: Device) -> None:
+    import onnxruntime
+
+    if onnxruntime_providers(device, EngineOptions(), "input")[0][0] in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime offers {device}")
+    with pytest.raises(DeviceMissing, match=rf"{device} is absent: .*CPUExecutionProvider.*vidface\[gpu\]"):
+        open_embedder(EngineOptions(device=device))
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        pytest.param(Backend.OPENVINO, Precision.FP16, id="openvino-fp16"),
+        pytest.param(Backend.ONNXRUNTIME, Precision.FP16, id="onnxruntime-fp16"),
+        pytest.param(Backend.ONNXRUNTIME, Precision.BF16, id="onnxruntime-bf16"),
+    ],
+)
+def test_an_arithmetic_that_the_cpu_lacks_is_an_error(
+    open_embedder: OpenEngine, backend: Backend, precision: Precision
+) -> None:
+    with pytest.raises(DeviceMissing, match=f"no {precision} arithmetic; legal here: auto, f32"):
+        open_embedder(EngineOptions(backend=backend, device=Device.CPU, precision=precision))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_engine_says_what_it_is(open_embedder: OpenEngine, backend: Backend) -> None:
+    opened = open_embedder(EngineOptions(backend=backend, device=Device.CPU, precision=Precision.F32, threads=1))
+    assert opened.description == f"{backend} cpu f32"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        pytest.param({"input": np.zeros((1, 112, 112, 4), np.uint8)}, id="four-channels"),
+        pytest.param({"picture": np.zeros((1, 112, 112, 3), np.uint8)}, id="another-name"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_an_engine_error(
+    open_embedder: OpenEngine, backend: Backend, inputs: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
+) -> None:
+    opened = open_embedder(EngineOptions(backend=backend, device=Device.CPU))
+    with pytest.raises(EngineError, match=f"{backend} failed on"):
+        opened.run(inputs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_an_engine_returned_stays_as_it_was(open_embedder: OpenEngine, backend: Backend) -> None:
+    opened = open_embedder(EngineOptions(backend=backend, device=Device.CPU))
+    first = opened.run({"input": np.full((1, 112, 112, 3), 10, np.uint8)})["embedding"]
+    copy = first.copy()
+    second = opened.run({"input": np.full((1, 112, 112, 3), 200, np.uint8)})["embedding"]
+    np.testing.assert_array_equal(first, copy)
+    assert not np.array_equal(first, second)
+
+
+def test_a_missing_package_is_named_with_its_extra(open_embedder: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(EngineMissing, match=r"onnx is not installed.*vidface\[cpu\]"):
+        open_embedder(EngineOptions(device=Device.CPU))
+
+
+def test_usable_cpus_are_at_least_one() -> None:
+    assert usable_cpus() >= 1

@@ -1,0 +1,1 @@
+"""Real services for tests, started by the tests themselves."""

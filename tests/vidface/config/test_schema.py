@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from vidface.config import load_config
+from vidface.config.load import warnings_of
+from vidface.config.schema import config_schema, schema_at
+from vidface.config.show import as_yaml, masked
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "configs" / "examples").glob("*.yaml"))
+ENVIRON = {"DOOR_PASSWORD": "s3cr3t@door", "KAFKA_PASSWORD": "s3cr3t-kafka"}
+
+
+def test_the_committed_schema_is_current() -> None:
+    committed = json.loads((ROOT / "configs" / "schemas" / "cameras.schema.json").read_text(encoding="utf-8"))
+    assert committed == config_schema(), "run: vidface config schema > configs/schemas/cameras.schema.json"
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(config_schema())
+
+
+def test_there_are_examples() -> None:
+    assert {path.name for path in EXAMPLES} == {"minimal.yaml", "rtsp-door.yaml", "kafka.yaml", "full.yaml"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_each_example_loads_and_obeys_the_schema(path: Path) -> None:
+    load_config(path, ENVIRON)
+    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), config_schema())
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_effective_configuration_loads_again_and_hides_secrets(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, ENVIRON)
+    shown = as_yaml(config)
+    assert "s3cr3t" not in shown
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(shown, encoding="utf-8")
+    assert masked(load_config(copy, {})) == masked(config)
+
+
+def test_every_field_is_described() -> None:
+    definitions = config_schema()["$defs"]
+    undescribed = [
+        name
+        for name, schema in _fields(config_schema())
+        if "description" not in {**definitions.get(schema.get("$ref", "").rpartition("/")[2], {}), **schema}
+    ]
+    assert undescribed == []
+
+
+def test_the_full_example_names_every_field() -> None:
+    text = (ROOT / "configs" / "examples" / "full.yaml").read_text(encoding="utf-8")
+    assert [name for name, _schema in _fields(config_schema()) if f"{name}:" not in text] == []
+
+
+def test_the_full_example_holds_the_defaults_it_says() -> None:
+    config = load_config(ROOT / "configs" / "examples" / "full.yaml", ENVIRON)
+    for section in ("detector", "embedder", "engine", "tracking", "identify", "enrol"):
+        assert getattr(config, section) == type(getattr(config, section))(), section
+
+
+def test_warns_of_files_that_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "cameras.yaml"
+    (tmp_path / "here.mp4").touch()
+    path.write_text("cameras: [{id: a, source: here.mp4}, {id: b, source: gone.mp4}]", encoding="utf-8")
+    assert warnings_of(load_config(path)) == [f"cameras[1].source: {tmp_path / 'gone.mp4'} does not exist here"]
+
+
+def test_unknown_places_have_no_schema() -> None:
+    assert schema_at(("nope",), {}) is None
+    assert schema_at(("cameras", 0, "nope", "deeper"), {}) is None
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from schema["properties"].items()
+    for definition in schema["$defs"].values():
+        yield from definition.get("properties", {}).items()

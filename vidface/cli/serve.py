@@ -1,0 +1,101 @@
+"""``vidface serve``: a configuration's cameras, until stopped or until every recording has ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidface.cli.options import JsonOption
+from vidface.cli.output import complain, note, say, show, warn
+from vidface.config.load import load_config, warnings_of
+
+if TYPE_CHECKING:
+    from vidface.service import Service
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Watch the configured cameras, recognise faces, and publish events.
+
+    Runs until stopped by SIGINT (Ctrl-C) or SIGTERM, or until every recorded camera has ended. Either way it ends in
+    order: sightings are closed, and events that a sink could not take are kept for the next start.
+    """
+    loaded = load_config(config)
+    for warning in warnings_of(loaded):
+        warn(warning)
+    from vidface.cli.weights import pull_progress
+    from vidface.service import Service
+
+    with pull_progress() as pulling, Service(loaded, progress=pulling) as service, stop_on_signals(service):
+        cameras = len(loaded.cameras)
+        sinks = ", ".join(sink.name for sink in loaded.sinks)
+        note(f"watching {cameras} camera{'s' * (cameras != 1)}; events go to {sinks}; stop with Ctrl-C")
+        service.wait()
+    summary = summarise(service)
+    show(summary, lambda: _say(summary), as_json=as_json)
+    for name, error in service.failed_cameras.items():
+        complain(f"camera {name!r}: {error}")
+    if service.failed_cameras:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def stop_on_signals(service: Service) -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop a service in order; a second one ends the process as if this were not here.
+
+    What is in the outbox survives either way.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        service.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def summarise(service: Service) -> dict[str, Any]:
+    """What a service has done, for people and programs."""
+    return {
+        "cameras": {
+            camera: {"frames": dict(outcomes), "failed": str(service.failed_cameras.get(camera, "")) or None}
+            for camera, outcomes in service.counts.snapshot().items()
+        },
+        "sinks": {
+            sink.name: {
+                "delivered": sink.delivered,
+                "pending": sink.pending,
+                "refused": sink.refused,
+                "last_error": sink.last_error,
+            }
+            for sink in service.sinks()
+        },
+    }
+
+
+def _say(summary: dict[str, Any]) -> None:
+    for camera, outcome in summary["cameras"].items():
+        frames = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in outcome["frames"].items())
+        say(f"{camera}: frames {frames}")
+    for name, sink in summary["sinks"].items():
+        kept = f", {sink['pending']} kept for the next start" if sink["pending"] else ""
+        say(f"{name}: {sink['delivered']} events delivered{kept}")
+        if sink["pending"] and sink["last_error"]:
+            warn(f"{name}: {sink['last_error']}")

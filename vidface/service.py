@@ -1,0 +1,164 @@
+"""The service: a configuration's cameras running, from pictures to acknowledged events. What `vidface serve` runs.
+
+Everything is opened before the first frame is read, so that what can't work says so at once: weights, engines, the
+gallery, the outbox, the sinks' files. The outbox is closed last, after every thread has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from index.gallery import Gallery
+from pipeline.analysis import AnalysedFrame
+from pipeline.events.event import Event
+from pipeline.events.outbox import Outbox
+from pipeline.events.publisher import Publisher, SinkStatistics
+from pipeline.events.sink import Sink
+from pipeline.metrics import FrameCounts, StageTimes
+from pipeline.runtime import Runtime
+from streams.errors import SourceError
+from vidface.assemble import Models, new_analysis, new_sink, open_models, runtime_camera
+from vidface.config.model import Config
+from vidface.errors import BadInput
+from weights.progress import Progress
+
+GALLERY_FILE = "gallery.db"
+OUTBOX_FILE = "outbox.db"
+
+
+class Service:
+    """Runs a configuration; a context manager.
+
+    Args:
+        config: What to run.
+        models: The compiled models, where the caller has them already.
+        observer: Told of each analysed frame, in the analysis thread; for drawing and scoring.
+        extra_sinks: Sinks beside the configured ones.
+        progress: Told about weights that are pulled.
+        drain_timeout_s: How long sinks may take at the end to deliver what is left.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        models: Models | None = None,
+        observer: Callable[[AnalysedFrame], None] | None = None,
+        extra_sinks: Sequence[Sink] = (),
+        progress: Progress | None = None,
+        drain_timeout_s: float = 10.0,
+    ) -> None:
+        self._config = config
+        self._models = models
+        self._observer = observer
+        self._extra_sinks = tuple(extra_sinks)
+        self._progress = progress
+        self._drain_timeout_s = drain_timeout_s
+        self._stack = ExitStack()
+        self._runtime: Runtime
+        self._publisher: Publisher
+        self.counts = FrameCounts()
+        self.times = StageTimes()
+
+    def __enter__(self) -> Self:
+        config = self._config
+        require_recordings(config)
+        with ExitStack() as stack:
+            models = self._models or open_models(
+                config.detector,
+                config.embedder,
+                config.engine,
+                max_batch=config.scheduler.max_batch,
+                progress=self._progress,
+            )
+            gallery_path = config.data_dir / GALLERY_FILE
+            make_folder(config.data_dir)
+            # Opened and closed once here: what is wrong with it should be said before cameras are connected.
+            Gallery.open(gallery_path, model=config.embedder.model, dim=models.embedder.dim).close()
+            sinks = [*(new_sink(sink) for sink in config.sinks), *self._extra_sinks]
+            outbox = stack.enter_context(Outbox.open(config.data_dir / OUTBOX_FILE, [sink.name for sink in sinks]))
+            self._publisher = Publisher(
+                outbox, sinks, on_failure=lambda failure: self._runtime.fail("publisher", failure)
+            )
+
+            def emit(events: Sequence[Event]) -> None:
+                with self.times.measure("outbox", len(events)):
+                    outbox.append(events)
+
+            self._runtime = Runtime(
+                cameras=[
+                    runtime_camera(camera, config.scheduler.deadline_ms, outbox.next_epoch) for camera in config.cameras
+                ],
+                detector=models.detector,
+                new_analysis=lambda: new_analysis(
+                    config,
+                    models,
+                    gallery_path=gallery_path,
+                    emit=emit,
+                    next_state_number=outbox.next_state_number,
+                    times=self.times,
+                    observer=self._observer,
+                ),
+                publisher=self._publisher,
+                counts=self.counts,
+                times=self.times,
+                max_batch=config.scheduler.max_batch,
+                max_wait_ns=round(config.scheduler.max_wait_ms * 1e6),
+                min_face_px=config.detector.min_face_px,
+                drain_timeout_s=self._drain_timeout_s,
+            )
+            stack.enter_context(self._runtime)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until every recording has ended, or the service was stopped; see `Runtime.wait`."""
+        return self._runtime.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Ask everything to end in order. Returns at once; `wait` and leaving the context do the rest."""
+        self._runtime.stop()
+
+    @property
+    def failed_cameras(self) -> Mapping[str, SourceError]:
+        """Recordings that could not be opened, by camera."""
+        return self._runtime.failed_cameras
+
+    def sinks(self) -> tuple[SinkStatistics, ...]:
+        """What each sink has delivered, and what it has not; also after the end."""
+        return self._publisher.statistics()
+
+
+def require_recordings(config: Config) -> None:
+    """Say at once which recorded files are not there, rather than when their turn comes.
+
+    Raises:
+        BadInput: A camera's source is a path that does not exist.
+    """
+    for camera in config.cameras:
+        path = Path(camera.source)
+        if path.is_absolute() and not camera.source.startswith("/dev/") and not path.exists():
+            raise BadInput(
+                f"camera {camera.id!r}: there is no file or folder {path}; correct 'source' in the configuration"
+            )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a data folder, readable by its owner alone: it will hold biometric data.
+
+    Raises:
+        BadInput: It can't be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"the data folder {folder} can't be made: {error.strerror or error}") from error
