@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup services check test test-all bench demo lock clean
+.PHONY: setup services check test bench demo lock clean
 
 setup: $(STAMP)
 
@@ -26,8 +26,9 @@ check: setup
 test: services
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: setup
-	$(BIN)/python -m tests.bench
+bench: demo
+	$(BIN)/vidface bench out/demo/scene.mp4 --detect-every 1
+	$(BIN)/vidface bench out/demo/scene.mp4 --detect-fps 5
 
 demo: setup
 	$(BIN)/vidface demo --output-dir out/demo

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -194,13 +195,22 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _import_openvino() -> Any:
+    """OpenVINO without its telemetry, which reports each import to a web service and leaves a file in the home folder.
+
+    It goes without where the telemetry package is not installed, so that is what it is told.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None marks a module as absent
+    import openvino
+
+    return openvino
+
+
 class OpenVinoEngine:
     """A model compiled by OpenVINO for the CPU."""
 
     def __init__(self, model: bytes, output_names: Sequence[str], options: EngineOptions, *, label: str) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _import_openvino().Core()
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = options.precision
         if precision is Precision.AUTO:

@@ -150,7 +150,10 @@ def load_photo(path: Path) -> U8Image:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise PhotoRefused("unreadable", str(path), f"it can't be read ({error.strerror or error})") from error
-    photo = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    try:
+        photo = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error as error:  # more pixels than OpenCV's own limit
+        raise PhotoRefused("unreadable", str(path), f"it can't be decoded ({error.err or error})") from error
     if photo is None:
         raise PhotoRefused("unreadable", str(path), "it is not a picture, or is damaged; give a JPEG, PNG or WebP file")
     return np.asarray(photo, np.uint8)
@@ -182,20 +185,28 @@ def choose_face(name: str, described: DescribedFaces, rule: EnrolRule) -> int:
     sharp, quality = float(described.sharpness[row]), float(described.qualities[row])
     if size < rule.min_face_px:
         raise PhotoRefused(
-            "too_small", name, f"the face is {size:.0f} pixels wide; at least {rule.min_face_px:.0f} are needed"
+            "too_small",
+            name,
+            f"the face is {size:.0f} pixels wide; at least {rule.min_face_px:.0f} are needed: give a larger photo",
         )
     if abs(yaw) > rule.max_yaw_deg:
         raise PhotoRefused(
             "turned_away",
             name,
-            f"the face is turned {abs(yaw):.0f} degrees to the side; at most {rule.max_yaw_deg:.0f} will do",
+            f"the face is turned {abs(yaw):.0f} degrees to the side; at most {rule.max_yaw_deg:.0f} will do: "
+            "give a photo from the front",
         )
     if sharp < rule.min_sharpness:
         raise PhotoRefused(
-            "blurred", name, f"the face is too blurred (sharpness {sharp:.0f}; at least {rule.min_sharpness:.0f})"
+            "blurred",
+            name,
+            f"the face is too blurred (sharpness {sharp:.0f}; at least {rule.min_sharpness:.0f}): give a sharper photo",
         )
     if quality < rule.min_quality:
         raise PhotoRefused(
-            "poor_quality", name, f"the face's quality is {quality:.2f}; at least {rule.min_quality:.2f} is needed"
+            "poor_quality",
+            name,
+            f"the face's quality is {quality:.2f}; at least {rule.min_quality:.2f} is needed: "
+            "give a larger and sharper photo from the front",
         )
     return row

@@ -136,12 +136,13 @@ class Runtime:
         self._min_face_px = min_face_px
         self._drain_timeout_s = drain_timeout_s
         self._sources = {
-            camera.share.camera: camera.new_source(self._intake.put_frame, self._intake.put_state) for camera in cameras
+            camera.share.camera: camera.new_source(self._intake.put_frame, self._put_state) for camera in cameras
         }
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._failure: StageFailed | None = None
         self._failed_cameras: dict[str, SourceError] = {}
+        self._last_states: dict[str, CameraState] = {}
         self._finished = threading.Event()
         self._put: PutEnd[_Detected]
         self._take: TakeEnd[_Detected]
@@ -164,12 +165,20 @@ class Runtime:
             thread.join()
         if self._publisher is not None:
             self._publisher.stop(drain_timeout_s=self._drain_timeout_s)
+        if error is None:
+            self.wait(0)  # a sink that failed while it was drained, or a stage after the last `wait`
 
     @property
     def failed_cameras(self) -> Mapping[str, SourceError]:
         """Recordings that could not be opened, by camera."""
         with self._lock:
             return dict(self._failed_cameras)
+
+    @property
+    def last_states(self) -> Mapping[str, CameraState]:
+        """Each camera's latest state, of those that have begun."""
+        with self._lock:
+            return dict(self._last_states)
 
     def stop(self) -> None:
         """Ask every camera to stop; the rest follows in order. Returns at once. Any thread, any number of times."""
@@ -216,6 +225,11 @@ class Runtime:
         thread = threading.Thread(target=guarded, name=f"vidface {name}")
         self._threads.append(thread)
         thread.start()
+
+    def _put_state(self, state: CameraState) -> None:
+        with self._lock:
+            self._last_states[state.camera] = state
+        self._intake.put_state(state)
 
     def _run_camera(self, camera: str, source: CameraSource) -> None:
         try:

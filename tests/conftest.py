@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,12 @@ def real_data() -> Path:
     if not (folder / "scenes" / "lobby.mp4").is_file():
         pytest.skip(f"no real faces in {folder}; VIDFACE_TEST_DATA names their folder")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_thread_outlives_its_test() -> Iterator[None]:
+    """Whoever starts a thread joins it. Daemons are left to the libraries that made them."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread not in before and not thread.daemon]
+    assert not left, f"threads left behind: {left}"

@@ -10,7 +10,7 @@ from index.calibration import Calibration
 from index.gallery import Gallery
 from pipeline.analysis import AnalysedFrame, Analysis
 from pipeline.canvas import Canvas
-from pipeline.engine import Backend, Device, EngineOptions, Precision
+from pipeline.engine import Device, EngineOptions, Precision, usable_cpus
 from pipeline.events.event import Event
 from pipeline.events.jsonl import JsonlSink
 from pipeline.events.kafka import KafkaSink
@@ -33,8 +33,6 @@ from vidface.config.model import (
     DetectorConfig,
     EmbedderConfig,
     EngineConfig,
-    EngineDevice,
-    EnginePrecision,
     EnrolConfig,
 )
 from vidface.config.model import SourceKind as ConfiguredKind
@@ -85,13 +83,15 @@ def open_models(
     """
     manifest = load_manifest()
     options = EngineOptions(
-        backend=Backend(engine.backend),
-        device=Device(engine.device),
-        precision=Precision(engine.precision),
+        backend=engine.backend,
+        device=engine.device,
+        precision=engine.precision,
         threads=engine.threads,
         cache_dir=store.default_cache_dir() / "engines",
     )
     width, height = detector.canvas
+    # The small models run beside the detector: on half the processors they lose less by waiting for each other.
+    analysing = replace(options, threads=options.threads or max(1, usable_cpus() // 2))
     return Models(
         detector=RetinaFace.open(
             store.ensure(detector.model, progress=progress),
@@ -106,11 +106,11 @@ def open_models(
             store.ensure(detector.model, progress=progress),
             manifest.model(detector.model),
             DetectorOptions(canvas=REFINE_CANVAS, score_threshold=REFINE_THRESHOLD, nms_iou=detector.nms_iou),
-            options,
+            analysing,
             max_batch=max_batch,
         ),
         embedder=MobileFaceNet.open(
-            store.ensure(embedder.model, progress=progress), manifest.model(embedder.model), options
+            store.ensure(embedder.model, progress=progress), manifest.model(embedder.model), analysing
         ),
     )
 
@@ -125,8 +125,8 @@ def photo_reader(
     """
     if engine is None:
         engine = config.engine if config else EngineConfig()
-    if engine.precision is EnginePrecision.AUTO and engine.device in (EngineDevice.AUTO, EngineDevice.CPU):
-        engine = engine.model_copy(update={"precision": EnginePrecision.F32})
+    if engine.precision is Precision.AUTO and engine.device in (Device.AUTO, Device.CPU):
+        engine = engine.model_copy(update={"precision": Precision.F32})
     models = open_models(
         config.detector if config else DetectorConfig(),
         config.embedder if config else EmbedderConfig(),

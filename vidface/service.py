@@ -21,6 +21,7 @@ from pipeline.events.sink import Sink
 from pipeline.metrics import FrameCounts, StageTimes
 from pipeline.runtime import Runtime
 from streams.errors import SourceError
+from streams.state import CameraState
 from vidface.assemble import Models, new_analysis, new_sink, open_models, runtime_camera
 from vidface.config.model import Config
 from vidface.errors import BadInput
@@ -133,6 +134,11 @@ class Service:
         """Recordings that could not be opened, by camera."""
         return self._runtime.failed_cameras
 
+    @property
+    def last_states(self) -> Mapping[str, CameraState]:
+        """Each camera's latest state, of those that have begun; after the end it says why it ended."""
+        return self._runtime.last_states
+
     def sinks(self) -> tuple[SinkStatistics, ...]:
         """What each sink has delivered, and what it has not; also after the end."""
         return self._publisher.statistics()
@@ -161,4 +167,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"the data folder {folder} can't be made: {error.strerror or error}") from error
+        raise BadInput(
+            f"the data folder {folder} can't be made: {error.strerror or error}; "
+            "name a folder that can, by data_dir in the configuration or by --data-dir"
+        ) from error

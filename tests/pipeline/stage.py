@@ -220,4 +220,4 @@ def names(events: Iterable[Event]) -> list[str | None]:
 
 def clip(frames: int, *walks: Walk) -> list[Step]:
     """A script that plays a scene at 25 frames a second."""
-    return [Play(scene(frames, *walks))]
+    return [Play(pictures=scene(frames, *walks))]

@@ -171,13 +171,13 @@ def test_what_the_observer_sees_stands_row_by_row(bench: Bench) -> None:
     newcomer = Walk(person=3, x=300, y=20, speed=0, enters=11)
     bench.watch(range(12), ADA, BOB, newcomer)
     last = bench.analysed[-1]
-    who = {
-        int(last.faces.boxes_xyxy[row, 1]): (int(last.numbers[row]), decision and decision.identity)
-        for row, decision in enumerate(last.decisions)
-    }
-    assert who[20] == (UNCONFIRMED, None)
-    assert {number for number, _ in who.values()} == {UNCONFIRMED, 1, 2}
-    assert [who[y][1].name for y in (100, 220) if who[y][1]] == ["Ada", "Bob"]
+    by_height = {int(box[1]): row for row, box in enumerate(last.faces.boxes_xyxy)}
+    people = [decision.identity if decision else None for decision in last.decisions]
+    found = {y: person.name if (person := people[row]) else None for y, row in by_height.items()}
+    assert found == {20: None, 100: "Ada", 220: "Bob"}
+    assert last.numbers[by_height[20]] == UNCONFIRMED
+    assert last.decisions[by_height[20]] is None
+    assert sorted(last.numbers[[by_height[100], by_height[220]]].tolist()) == [1, 2]
 
 
 def test_a_swap_under_one_track_never_carries_the_name_over(bench: Bench) -> None:

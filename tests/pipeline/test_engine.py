@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -210,10 +212,51 @@ def test_what_an_engine_returned_stays_as_it_was(open_embedder: OpenEngine, back
     assert not np.array_equal(first, second)
 
 
+def test_batches_under_way_come_back_as_they_were_submitted(open_embedder: OpenEngine) -> None:
+    opened = open_embedder(
+        EngineOptions(backend=Backend.OPENVINO, device=Device.CPU, precision=Precision.F32, threads=2, streams=2)
+    )
+    assert opened.parallel == 2
+    batches = [np.full((1 + value % 2, 112, 112, 3), 40 * value, np.uint8) for value in range(6)]
+    alone = [opened.run({"input": batch})["embedding"] for batch in batches]
+    for first in range(0, 6, 2):
+        finishes = [opened.submit({"input": batch}) for batch in batches[first : first + 2]]
+        with pytest.raises(EngineError, match="more than 2 batches under way"):
+            opened.submit({"input": batches[0]})
+        for place, finish in enumerate(finishes):
+            np.testing.assert_allclose(finish()["embedding"], alone[first + place], rtol=1e-4, atol=1e-4)
+
+
+def test_a_refused_batch_leaves_room_for_the_next(open_embedder: OpenEngine) -> None:
+    opened = open_embedder(EngineOptions(backend=Backend.OPENVINO, device=Device.CPU))
+    for _ in range(3):
+        with pytest.raises(EngineError, match="openvino failed on"):
+            opened.run({"input": np.zeros((1, 112, 112, 4), np.uint8)})
+    assert opened.run({"input": np.zeros((1, 112, 112, 3), np.uint8)})["embedding"].shape == (1, 192)
+
+
 def test_a_missing_package_is_named_with_its_extra(open_embedder: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(EngineMissing, match=r"onnx is not installed.*vidface\[cpu\]"):
         open_embedder(EngineOptions(device=Device.CPU))
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading; from pipeline.engine import _import_openvino; _import_openvino().Core();"
+        "told = [name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module];"
+        "sys.exit(repr(told or threading.enumerate()[1:] or ''))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.strip() == "''", done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_usable_cpus_are_at_least_one() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -112,10 +112,14 @@ class ScriptedEngine:
     """Answers what it was given, and remembers what it was asked."""
 
     description = "scripted"
+    parallel = 1
 
     def __init__(self, loc: NDArray[Any], conf: NDArray[Any], landmarks: NDArray[Any]) -> None:
         self.outputs = {"loc": loc, "conf": conf, "landmarks": landmarks}
         self.seen: list[NDArray[Any]] = []
+
+    def submit(self, inputs: Mapping[str, NDArray[Any]]) -> Callable[[], dict[str, NDArray[Any]]]:
+        return lambda: self.run(inputs)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         self.seen.append(inputs[SPEC.input_name])

@@ -22,7 +22,9 @@ TEST_PICTURE = (
     " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25"
     " ! rtph264pay name=pay0 config-interval=-1 )"
 )
-LOOP = "( appsrc name=loop format=time ! h264parse ! rtph264pay name=pay0 config-interval=-1 )"
+# The parser repeats the parameter sets, not the payloader: that one would put them between the slices of a picture,
+# where a reader takes them for the start of the next.
+LOOP = "( appsrc name=loop format=time ! h264parse config-interval=-1 ! rtph264pay name=pay0 config-interval=0 )"
 READ = (
     "filesrc name=file ! parsebin ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au"
     " ! appsink name=out sync=false"

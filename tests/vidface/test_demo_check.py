@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.events.event import JSON, Event
-from vidface.demo.check import clock, problems, sightings
+from pipeline.track import UNCONFIRMED
+from vidface.demo.check import Followed, clock, problems, sightings
 
 TRUTH: dict[str, Any] = {
     "fps": 25,
@@ -25,6 +27,7 @@ def event(track: int, kind: str, index: int, box: list[JSON], name: str | None =
     identity: JSON = {"id": name, "name": name, "score": 0.8, "margin": 0.5} if name else None
     data: dict[str, JSON] = {
         "sighting": f"hall/1/{track}",
+        "track": track,
         "frame": {"index": index, "pts_s": index / 25, "width": 1920, "height": 1080},
         "box": box,
         "answer": "person" if name else "stranger" if kind != "started" else "undecided",
@@ -44,9 +47,18 @@ def event(track: int, kind: str, index: int, box: list[JSON], name: str | None =
     )
 
 
-def ann(name: str | None, *, offset: int = 0, revised_from: str | None = None) -> list[Event]:
+def followed(offset: int = 0) -> Followed:
+    """Where Ann (1) and the guest (2) are found: first and last beyond what the truth has boxes for."""
+    return {
+        1: {i: np.array([102 + i + offset, 98, 202 + i + offset, 215], np.float32) for i in range(5, 115)},
+        2: {i: np.array([905, 505, 1000, 620], np.float32) for i in range(95, 205)},
+        UNCONFIRMED: {i: np.array([902, 500, 1000, 620], np.float32) for i in range(100)},
+    }
+
+
+def ann(name: str | None, *, revised_from: str | None = None) -> list[Event]:
     def box(index: int) -> list[JSON]:
-        return [100 + index + offset, 100, 200 + index + offset, 220]
+        return [100 + index, 100, 200 + index, 220]
 
     story = [event(1, "started", 12, box(12)), event(1, "identified", 17, box(17), revised_from or name)]
     if revised_from:
@@ -87,23 +99,27 @@ CASES = [
         id="a wrong name that was taken back",
     ),
     pytest.param(
-        [*ann("Ann", offset=600)],
-        [
-            "nobody who is known to be there was named Ann (00:00 to 00:04, sighting hall/1/1)",
-            "Ann was not recognised (00:00 to 00:04)",
-        ],
-        id="somewhere else",
+        [*ann("Ann"), *guest()][:2],
+        [],
+        id="not ended yet",
     ),
 ]
 
 
 @pytest.mark.parametrize(("events", "expected"), CASES)
 def test_problems(events: list[Event], expected: list[str]) -> None:
-    assert list(problems(sightings([state(), *events], TRUTH), TRUTH)) == expected
+    assert list(problems(sightings([state(), *events], TRUTH, followed()), TRUTH)) == expected
+
+
+def test_a_name_where_nobody_is() -> None:
+    assert problems(sightings(ann("Ann"), TRUTH, followed(offset=600)), TRUTH) == (
+        "nobody who is known to be there was named Ann (00:00 to 00:04, sighting hall/1/1)",
+        "Ann was not recognised (00:00 to 00:04)",
+    )
 
 
 def test_sightings() -> None:
-    first, second = sightings([state(), *guest(), *ann("Ann")], TRUTH)
+    first, second = sightings([state(), *guest(), *ann("Ann")], TRUTH, followed())
     assert (first.sighting, first.track, first.name, first.answer) == ("hall/1/1", 0, "Ann", "person")
     assert (first.from_s, first.to_s, first.decided_after_s) == (0.48, 4.2, 0.2)
     assert (first.score, first.margin, first.shots, first.names_given) == (0.8, 0.5, 5, ("Ann",))

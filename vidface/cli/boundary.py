@@ -17,18 +17,20 @@ no package has to be imported to say what is wrong with it.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
 from typer.main import get_command
 
-from vidface.cli.output import complain, plain, show_json_line
+from vidface.cli.output import LogHandler, complain, plain, show_json_line
 from vidface.config.secrets import mask_text
 from vidface.errors import ConfigError
 
@@ -55,7 +57,8 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):  # file names need not be UTF-8, nor the terminal
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = get_command(app).main(list(arguments), prog_name="vidface", standalone_mode=False)
+        with _logs_told():
+            status = get_command(app).main(list(arguments), prog_name="vidface", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _end_quietly()
@@ -70,6 +73,20 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except Exception as error:  # the boundary: everything ends here
         return _tell(error, wants_json=_wants_json(arguments))
     return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _logs_told() -> Iterator[None]:
+    """Tell what our packages log while a command runs. Other packages' logs are theirs."""
+    handler = LogHandler()
+    loggers = [logging.getLogger(package) for package in _PACKAGES]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 def report_of(error: BaseException) -> Report:

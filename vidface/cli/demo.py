@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidface.cli.options import JsonOption
-from vidface.cli.output import complain, note, say, show, show_table
-from vidface.cli.weights import pull_progress
+from vidface.cli.output import complain, progress, say, show, show_table
+from vidface.cli.weights import TransferBar
 
 if TYPE_CHECKING:
     from vidface.demo.check import Seen
@@ -35,8 +35,14 @@ def demo(
     """
     from vidface.demo.run import run_demo
 
-    with pull_progress() as bar:
-        result = run_demo(output_dir, seconds=seconds, progress=bar, tell=note)
+    with progress() as display:
+        # Through the display's own console: lines of another one would be overwritten by the bar.
+        result = run_demo(
+            output_dir,
+            seconds=seconds,
+            progress=TransferBar(display),
+            tell=lambda line: display.console.print(line, style="dim"),
+        )
     show(_as_json(result), lambda: _say(result), as_json=as_json)
     for problem in result.problems:
         complain(problem)

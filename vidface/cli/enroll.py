@@ -9,8 +9,8 @@ import typer
 
 from vidface.cli.options import ConfigOption, DataDirOption, JsonOption
 from vidface.cli.output import complain, progress, say, show
-from vidface.cli.place import Place, find_place
 from vidface.errors import UsageError
+from vidface.place import Place, find_place
 
 
 def register(app: typer.Typer) -> None:

@@ -15,9 +15,9 @@ from pipeline.events.payload import CAMERA_STATE_TYPE
 from pipeline.events.tail import tail as tail_file
 from vidface.cli.options import ConfigOption, DataDirOption
 from vidface.cli.output import local_time, note, say, show_json_line
-from vidface.cli.place import Place, find_place
 from vidface.config.sinks import JsonlSinkConfig, KafkaSinkConfig
 from vidface.errors import NothingToTail
+from vidface.place import Place, find_place
 
 POLL_S = 0.2
 """How often a file is looked at for more."""

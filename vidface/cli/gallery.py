@@ -10,7 +10,7 @@ from index.errors import UnknownIdentity
 from index.identity import Identity
 from vidface.cli.options import ConfigOption, DataDirOption, JsonOption, YesOption
 from vidface.cli.output import confirm, local_time, note, say, show, show_table, utc_time
-from vidface.cli.place import Place, find_place
+from vidface.place import Place, find_place
 
 PersonArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person's name or id.")]
 

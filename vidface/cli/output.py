@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -61,6 +62,17 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """An error on stderr."""
     _labelled("error", "bold red", text)
+
+
+class LogHandler(logging.Handler):
+    """Tells on stderr what our packages log, as a warning or an error of the command. Without tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell one record. Any thread."""
+        (complain if record.levelno >= logging.ERROR else warn)(record.getMessage())
 
 
 def _labelled(label: str, style: str, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.state import Cause
 from vidface.cli.options import JsonOption
 from vidface.cli.output import complain, note, say, show, warn
 from vidface.config.load import load_config, warnings_of
@@ -46,8 +47,11 @@ def serve(
         service.wait()
     summary = summarise(service)
     show(summary, lambda: _say(summary), as_json=as_json)
-    for name, error in service.failed_cameras.items():
-        complain(f"camera {name!r}: {error}")
+    for camera, state in service.last_states.items():
+        if state.cause == Cause.TRUNCATED:
+            warn(f"camera {camera!r}: {state.detail}")
+    for error in service.failed_cameras.values():
+        complain(str(error))
     if service.failed_cameras:
         raise typer.Exit(1)
 
@@ -73,10 +77,15 @@ def stop_on_signals(service: Service) -> Iterator[None]:
 
 def summarise(service: Service) -> dict[str, Any]:
     """What a service has done, for people and programs."""
+    frames = service.counts.snapshot()
     return {
         "cameras": {
-            camera: {"frames": dict(outcomes), "failed": str(service.failed_cameras.get(camera, "")) or None}
-            for camera, outcomes in service.counts.snapshot().items()
+            camera: {
+                "frames": dict(frames.get(camera, {})),
+                "cause": state.cause,
+                "failed": str(service.failed_cameras.get(camera, "")) or None,
+            }
+            for camera, state in service.last_states.items()
         },
         "sinks": {
             sink.name: {
@@ -92,7 +101,7 @@ def summarise(service: Service) -> dict[str, Any]:
 
 def _say(summary: dict[str, Any]) -> None:
     for camera, outcome in summary["cameras"].items():
-        frames = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in outcome["frames"].items())
+        frames = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in outcome["frames"].items()) or "none"
         say(f"{camera}: frames {frames}")
     for name, sink in summary["sinks"].items():
         kept = f", {sink['pending']} kept for the next start" if sink["pending"] else ""

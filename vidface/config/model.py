@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.engine import Backend, Device, Precision
 from vidface.config.secrets import mask_url
 from vidface.config.section import NAME_PATTERN, FilePath, Section, misfit
 from vidface.config.sinks import JsonlSinkConfig, SinkConfig
@@ -156,43 +157,15 @@ def _known_model(name: str, task: str) -> str:
     return name
 
 
-class EngineDevice(StrEnum):
-    """Where models run."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-
-
-class EngineBackend(StrEnum):
-    """What runs them."""
-
-    AUTO = "auto"
-    OPENVINO = "openvino"
-    ONNXRUNTIME = "onnxruntime"
-
-
-class EnginePrecision(StrEnum):
-    """The arithmetic."""
-
-    AUTO = "auto"
-    F32 = "f32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
-
 class EngineConfig(Section):
     """What models run on."""
 
-    device: EngineDevice = Field(
-        default=EngineDevice.AUTO, description="auto takes the best there is; any other is an error where it is absent."
+    device: Device = Field(
+        default=Device.AUTO, description="auto takes the best there is; any other is an error where it is absent."
     )
-    backend: EngineBackend = Field(
-        default=EngineBackend.AUTO, description="The library; auto takes the fastest that is installed."
-    )
-    precision: EnginePrecision = Field(
-        default=EnginePrecision.AUTO, description="auto is the fastest that keeps the measured accuracy on the device."
+    backend: Backend = Field(default=Backend.AUTO, description="The library; auto takes the fastest that is installed.")
+    precision: Precision = Field(
+        default=Precision.AUTO, description="auto is the fastest that keeps the measured accuracy on the device."
     )
     threads: int = Field(
         default=0, ge=0, le=512, description="CPU threads of one inference; 0 for all that the process may use."

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from pipeline.events.event import Event
 from pipeline.events.payload import Answer, SightingStage
+from pipeline.faces import F32
 from pipeline.nms import iou_matrix
 
+Followed: TypeAlias = Mapping[int, Mapping[int, F32]]
+"""By a sighting's number in its epoch, and by frame: the face's box, ``(4,)`` in pixels."""
+
 _SAME_FACE_IOU: Final = 0.3
-"""An event's box and a true box that overlap so far are the same face; two faces of the clip never do."""
+"""A found box and a true box that overlap so far are the same face; two faces of the clip never do."""
 
 _SHORTEST_S: Final = 1.0
 """Who is in the picture for less need not be recognised."""
@@ -51,18 +55,20 @@ class Seen:
     track: int | None
 
 
-def sightings(events: Sequence[Event], truth: Mapping[str, Any]) -> tuple[Seen, ...]:
-    """The sightings of one camera's events, by the time they began.
+def sightings(events: Sequence[Event], truth: Mapping[str, Any], followed: Followed) -> tuple[Seen, ...]:
+    """The sightings of one camera's epoch, by the time they began.
 
     Args:
         events: In the order in which they were published; those of other kinds are left out.
         truth: See `Scene.truth`.
+        followed: Where each sighting's face was. The boxes of events are not enough: many are of a face that the
+            picture's edge cuts, of which the truth says nothing.
     """
     stories: dict[str, list[Event]] = {}
     for event in events:
         if event.type.startswith("vidface.sighting."):
             stories.setdefault(str(event.data["sighting"]), []).append(event)
-    seen = [_seen(sighting, story, truth) for sighting, story in stories.items()]
+    seen = [_seen(sighting, story, truth, followed) for sighting, story in stories.items()]
     return tuple(sorted(seen, key=lambda each: (each.from_s, each.sighting)))
 
 
@@ -91,7 +97,7 @@ def clock(seconds: float) -> str:
     return f"{minutes:02d}:{rest:02d}"
 
 
-def _seen(sighting: str, story: Sequence[Event], truth: Mapping[str, Any]) -> Seen:
+def _seen(sighting: str, story: Sequence[Event], truth: Mapping[str, Any], followed: Followed) -> Seen:
     # Any: an event's data is JSON, whose form the schemas hold, not the type checker.
     told: list[Any] = [event.data for event in story]
     last = told[-1]
@@ -115,19 +121,19 @@ def _seen(sighting: str, story: Sequence[Event], truth: Mapping[str, Any]) -> Se
         shots=last["shots"],
         decided_after_s=round(decided[0] - from_s, 3) if decided else None,
         names_given=tuple(dict.fromkeys(names)),
-        track=_track(told, truth),
+        track=_track(followed.get(last["track"], {}), truth),
     )
 
 
-def _track(told: Sequence[Any], truth: Mapping[str, Any]) -> int | None:
+def _track(boxes: Mapping[int, F32], truth: Mapping[str, Any]) -> int | None:
     """The true track that most of a sighting's boxes lie on."""
     votes: Counter[int] = Counter()
-    for data in told:
-        index = str(data["frame"]["index"])
-        there = [number for number, track in enumerate(truth["tracks"]) if index in track["frames"]]
+    for index, box in boxes.items():
+        key = str(index)
+        there = [number for number, track in enumerate(truth["tracks"]) if key in track["frames"]]
         if there:
-            boxes = np.array([truth["tracks"][number]["frames"][index] for number in there], np.float32)
-            overlaps = iou_matrix(np.array([data["box"]], np.float32), boxes)[0]
+            true_boxes = np.array([truth["tracks"][number]["frames"][key] for number in there], np.float32)
+            overlaps = iou_matrix(box[None], true_boxes)[0]
             best = int(np.argmax(overlaps))
             if overlaps[best] >= _SAME_FACE_IOU:
                 votes[there[best]] += 1

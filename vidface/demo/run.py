@@ -16,17 +16,18 @@ from typing import Final
 
 from pipeline.analysis import AnalysedFrame
 from pipeline.events.tail import tail
+from pipeline.faces import F32
 from pipeline.photo import PhotoReader
 from vidface.assemble import enrol_rule, photo_reader
-from vidface.cli.place import Place
 from vidface.config.load import load_config
 from vidface.config.model import Config
 from vidface.demo.cast import ENROLLED, PHOTO_SETS, portraits
-from vidface.demo.check import Seen, problems, sightings
+from vidface.demo.check import Followed, Seen, problems, sightings
 from vidface.demo.scene import FPS, SIZE_WH, Scene
 from vidface.draw import decision_mark, draw_faces
 from vidface.enrolment import Enroller
 from vidface.errors import BadInput
+from vidface.place import Place
 from vidface.service import Service
 from vidface.video import VideoWriter
 from weights import store
@@ -128,10 +129,10 @@ def run_demo(
 
     tell("serving the clip")
     started = time.monotonic()
-    _serve(config, folder / _ANNOTATED, scene.frame_count, progress)
+    followed = _serve(config, folder / _ANNOTATED, scene.frame_count, progress)
     served_s = time.monotonic() - started
 
-    seen = sightings(list(tail(folder / _EVENTS)), truth)
+    seen = sightings(list(tail(folder / _EVENTS)), truth, followed)
     return DemoResult(
         folder=folder,
         config=config_path,
@@ -192,13 +193,16 @@ def _enrol(config: Config, reader: PhotoReader, photos: Mapping[str, Path]) -> N
                 raise outcome.refused[0]
 
 
-def _serve(config: Config, annotated: Path, frames: int, progress: Progress) -> None:
-    """Serve the clip, and draw what was decided while it goes by."""
+def _serve(config: Config, annotated: Path, frames: int, progress: Progress) -> Followed:
+    """Serve the clip, and draw what was decided while it goes by; where each face was."""
+    followed: dict[int, dict[int, F32]] = {}
     with VideoWriter(annotated, size_wh=SIZE_WH, fps=FPS) as writer:
 
         def draw(analysed: AnalysedFrame) -> None:
             marks = [decision_mark(decision) for decision in analysed.decisions]
             writer.write(draw_faces(analysed.frame.picture.bgr(), analysed.faces, marks))
+            for number, box in zip(analysed.numbers, analysed.faces.boxes_xyxy, strict=True):
+                followed.setdefault(int(number), {})[analysed.frame.meta.index] = box
             progress.advance(1)
 
         with Service(config, observer=draw, progress=progress) as service:
@@ -209,3 +213,4 @@ def _serve(config: Config, annotated: Path, frames: int, progress: Progress) -> 
                 progress.finish()
         for error in service.failed_cameras.values():
             raise error
+    return followed

@@ -10,12 +10,12 @@ from pipeline.analysis import AnalysedFrame
 from pipeline.errors import PhotoRefused
 from pipeline.events.sink import Sink
 from vidface.assemble import enrol_rule, photo_reader
-from vidface.cli.place import Place
 from vidface.config.load import load_config
 from vidface.config.model import CameraConfig, Config
 from vidface.enrolment import Enroller, people_in
 from vidface.errors import BadInput
 from vidface.evaluation.scene import SceneScore, Truth
+from vidface.place import Place
 from vidface.service import Service, make_folder
 from weights.progress import Progress
 

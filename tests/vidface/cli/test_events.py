@@ -9,8 +9,8 @@ import pytest
 from pipeline.events.event import Event
 from tests.vidface.conftest import RunCommand, WriteConfig
 from vidface.cli.events import choose_sink, describe
-from vidface.cli.place import find_place
 from vidface.errors import NothingToTail
+from vidface.place import find_place
 
 
 def event(kind: str, number: int = 1, **data: Any) -> Event:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.vidface.conftest import RunCommand, WriteConfig
-from vidface.cli.place import find_place
+from vidface.place import find_place
 
 
 @pytest.fixture
