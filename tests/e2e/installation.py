@@ -50,10 +50,10 @@ class Installation:
         self.data_dir = folder / "state"
         self.events_path = folder / "events.jsonl"
 
-    def configure(self, *cameras: str, sinks: Sequence[str] = (), more: str = "") -> Path:
+    def configure(self, *cameras: str, sinks: Sequence[str] = ()) -> Path:
         """Write the configuration: cameras as YAML flow mappings; its sinks come behind the file of events."""
         lines = ["data_dir: ./state", "cameras:", *(f"  - {{{camera}}}" for camera in cameras)]
-        lines += ["sinks:", "  - {type: jsonl, path: events.jsonl}", *(f"  - {{{sink}}}" for sink in sinks), more]
+        lines += ["sinks:", "  - {type: jsonl, path: events.jsonl}", *(f"  - {{{sink}}}" for sink in sinks)]
         self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return self.config
 

@@ -15,6 +15,7 @@ class Lobby:
     """The scene in a folder of real data."""
 
     def __init__(self, data: Path) -> None:
+        self.data = data
         self.clip = data / "scenes" / "lobby.mp4"
         self.truth_path = data / "scenes" / "lobby.json"
         self.photos = data / "scenes" / "lobby-enrol"

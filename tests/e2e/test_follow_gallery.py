@@ -22,7 +22,7 @@ def test_enrolling_and_removing_change_the_answer_within_a_second(
     installed: Installation, lobby: Lobby, tmp_path: Path
 ) -> None:
     # A slow walk: the other process takes its time to start, and the face has to be in view all the while.
-    clip, first_frame = cut(lobby.clip, tmp_path / "slow.mp4", from_s=19.7, to_s=28.0, slower=4)
+    clip, first_frame = cut(lobby.clip, tmp_path / "slow.mp4", from_s=19.7, to_s=28.0, slower=6)
     installed.configure(f"id: lobby, source: {clip}, real_time: true")
     assert installed.run("gallery", "remove", SOMEBODY, "--yes", "--config", installed.config).status == 0
 

@@ -80,7 +80,11 @@ def test_sightings_lie_where_the_people_are(two_runs: TwoRuns, lobby: Lobby) -> 
 
 def test_the_summary_for_programs(two_runs: TwoRuns) -> None:
     summary = two_runs.first.json
-    assert summary["cameras"]["lobby"] == {"frames": {"decoded": 750, "detected": 750}, "failed": None}
+    assert summary["cameras"]["lobby"] == {
+        "frames": {"decoded": 750, "detected": 750},
+        "cause": "eof",
+        "failed": None,
+    }
     assert summary["sinks"]["jsonl"] == {
         "delivered": len(two_runs.first_events),
         "pending": 0,

@@ -81,11 +81,11 @@ def test_a_camera_that_was_away_comes_back_and_the_other_never_notices(
     lost = the_state(events, "door", "lost", 1)
     assert lost is not None
     assert data(lost)["cause"] in {"read_failed", "eof", "stalled"}
-    assert str(door_server.port) in data(lost)["detail"] or data(lost)["detail"]
 
     yard = of_camera(events, "yard")
     assert state_names(yard, "yard") == ["connecting", "live", "ended"]
     assert epochs(yard) == {1}
+    assert names(yard)
     # Who was in view when the other camera went is still the same sighting well after that ...
     end = sightings(yard)[in_view][-1]
     assert end.type == ENDED

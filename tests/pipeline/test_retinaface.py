@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline import retinaface
 from pipeline.anchors import lay_anchors
 from pipeline.canvas import DEFAULT_CANVAS, Canvas
 from pipeline.engine import Backend
@@ -146,6 +147,12 @@ def test_faces_are_thresholded_suppressed_and_sorted() -> None:
     np.testing.assert_allclose(faces.scores, [0.9, 0.6])
     np.testing.assert_allclose(faces.boxes_xyxy, [[4, -4, 20, 12], [44, -4, 60, 12]])
     np.testing.assert_allclose(faces.landmarks_xy[0], np.tile([12, 4], (5, 1)))
+
+
+def test_of_very_many_candidates_the_best_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retinaface, "CANDIDATES", 2)
+    detector = RetinaFace(scripted({0: 0.7, 6: 0.9, 12: 0.8}), SPEC, DetectorOptions(canvas=SMALL))
+    np.testing.assert_allclose(detector.detect(SMALL.blank_batch(1, (0, 0, 0)))[0].scores, [0.9, 0.8])
 
 
 def test_each_picture_gets_its_own_faces() -> None:

@@ -385,7 +385,7 @@ def test_every_live_frame_is_accounted_for(tmp_path: Path, share: Share) -> None
 
 
 def test_an_enrolment_is_seen_while_no_frame_comes(tmp_path: Path) -> None:
-    sink = MemorySink()
+    sink, analysed = MemorySink(), threading.Semaphore(0)
     with Outbox.open(tmp_path / "outbox.db", [sink.name]) as outbox:
         stage = Stage(
             tmp_path,
@@ -394,8 +394,10 @@ def test_an_enrolment_is_seen_while_no_frame_comes(tmp_path: Path) -> None:
             lockstep=True,
             emit=outbox.append,
             publisher=Publisher(outbox, [sink]),
+            observer=lambda _frame: analysed.release(),
         )
         with stage.runtime():
+            assert all(analysed.acquire(timeout=PATIENCE_S) for _ in range(12))
             assert kinds(sink.wait_for(4, PATIENCE_S))[2:] == ["started", "identified"]
             enrol(stage.gallery_path, {"Ada": 1})
             assert names(sink.wait_for(5, PATIENCE_S))[-1] == "Ada"

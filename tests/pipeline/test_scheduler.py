@@ -49,6 +49,12 @@ def indices(batch: Batch) -> list[tuple[str, int]]:
         ),
         pytest.param(live(fps=5), [0, 199, 201], ["queued", "not_due", ("queued", 0)], id="live-just-before-its-time"),
         pytest.param(live(fps=5), [10_000, 200], ["queued", ("queued", 0)], id="a-timeline-that-began-anew"),
+        pytest.param(
+            recorded(fps=5, depth=99),
+            [0, 10_000, 10_040, 10_080, 10_120, 10_160, 10_200],
+            ["queued", "queued", "queued", "queued", "not_due", "not_due", "queued"],
+            id="after-a-stall-two-at-most-are-made-up-for",
+        ),
     ],
 )
 def test_offers(share: Share, times_ms: Sequence[int], verdicts: Sequence[str | tuple[str, int | None]]) -> None:
