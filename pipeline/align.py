@@ -52,6 +52,27 @@ def similarity_transforms(landmarks_xy: F32, template_xy: F32 = TEMPLATE_XY) -> 
     return matrices
 
 
+def inside_fractions(landmarks_xy: F32, size_wh: tuple[int, int]) -> F32:
+    """The part of each aligned face that comes from inside a picture of this size: the rest would be black.
+
+    Args:
+        landmarks_xy: ``(N, 5, 2)`` in picture pixels.
+        size_wh: The picture's width and height.
+
+    Returns:
+        ``(N,)`` float32 in 0..1, counted on a grid of 16x16 points.
+    """
+    matrices = similarity_transforms(landmarks_xy)
+    steps = (np.arange(16, dtype=np.float32) + 0.5) * ALIGNED_PX / 16
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, -1, 2)
+    offset = grid - matrices[:, None, :, 2]
+    squared_scale = matrices[:, 0, 0] ** 2 + matrices[:, 1, 0] ** 2
+    # A similarity's inverse is its transpose over the squared scale.
+    points = offset @ matrices[:, :, :2] / np.maximum(squared_scale, 1e-6)[:, None, None]
+    inside = np.all((points >= 0) & (points < np.array(size_wh)), axis=2)
+    return np.asarray(np.where(squared_scale > 1e-6, inside.mean(axis=1), 0.0), np.float32)
+
+
 def align_faces(picture: Picture, landmarks_xy: F32) -> U8Image:
     """Cut the faces of one picture out of its full resolution.
 

@@ -32,12 +32,14 @@ class Shot:
         template: ``(D,)`` float32 of unit length.
         quality: In 0..1, see `quality`; over 0.
         pts_ns: Its frame's media time.
+        geometric: The quality that it was chosen by, before a pixel was read.
         best: The most similar enrolled person to this shot alone; None in an empty gallery.
     """
 
     template: F32
     quality: float
     pts_ns: int
+    geometric: float = 0.0
     best: Candidate | None = None
 
 
@@ -66,10 +68,11 @@ class Evidence:
         """The best shot's quality; 0 when there is none."""
         return max((shot.quality for shot in self._shots), default=0.0)
 
-    @property
-    def worst_quality(self) -> float:
-        """The weakest kept shot's quality; 0 when there is none."""
-        return min((shot.quality for shot in self._shots), default=0.0)
+    def could_gain_from(self, geometric: float) -> bool:
+        """Whether a shot that promises this geometric quality could better the evidence: always while there is room."""
+        if len(self._shots) < self._capacity:
+            return True
+        return geometric > min(self._shots, key=lambda kept: kept.quality).geometric
 
     def add(self, shot: Shot) -> bool:
         """Take a shot in; False if it is weaker than all that are kept and there is no room."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.align import align_faces, stack_aligned
+from pipeline.align import align_faces, inside_fractions, stack_aligned
 from pipeline.errors import PhotoRefused
 from pipeline.faces import F32, Faces, U8Image
 from pipeline.mobilefacenet import Embedder
@@ -64,6 +64,9 @@ class EnrolRule:
     max_yaw_deg: float = 35.0
     dominance: float = 2.0
 
+
+WHOLE_FACE = 0.9
+"""The part of the aligned face that must lie inside a photo: photos of half a face have three quarters and less."""
 
 LARGER = 1.4
 """Whom a photo is of is not only nearer to its middle but also larger: in a row of equals nobody dominates."""
@@ -168,8 +171,8 @@ def choose_face(name: str, described: DescribedFaces, rule: EnrolRule) -> int:
         rule: What is asked of it.
 
     Raises:
-        PhotoRefused: With the code ``no_face``, ``several_faces``, ``too_small``, ``turned_away``, ``blurred`` or
-            ``poor_quality``, and a reason that gives the number that was measured.
+        PhotoRefused: With the code ``no_face``, ``several_faces``, ``too_small``, ``turned_away``, ``blurred``,
+            ``cut_off`` or ``poor_quality``, and a reason that gives the number that was measured.
     """
     faces = described.faces
     if not len(faces):
@@ -201,6 +204,11 @@ def choose_face(name: str, described: DescribedFaces, rule: EnrolRule) -> int:
             "blurred",
             name,
             f"the face is too blurred (sharpness {sharp:.0f}; at least {rule.min_sharpness:.0f}): give a sharper photo",
+        )
+    inside = float(inside_fractions(faces.landmarks_xy[row : row + 1], described.photo_size_wh)[0])
+    if inside < WHOLE_FACE:
+        raise PhotoRefused(
+            "cut_off", name, f"only {inside:.0%} of the face is in the photo; use one that shows the whole face"
         )
     if quality < rule.min_quality:
         raise PhotoRefused(

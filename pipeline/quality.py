@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipeline.align import inside_fractions
 from pipeline.faces import F32, Faces, U8Image
 
 NOSE_DEPTH = 0.6
@@ -71,12 +72,13 @@ def geometric_quality(faces: Faces, size_wh: tuple[int, int]) -> F32:
     """``(N,)`` quality in 0..1 before a pixel is read: an upper bound of `full_quality`.
 
     The geometric mean of size and frontality, times the detector's confidence, times the visible part squared: of a
-    face cut by the picture's edge the network invents the rest.
+    face cut by the picture's edge the network invents the rest. The visible part is the lesser of the box's and of the
+    aligned face's, because a box ends at the picture's edge as often as not.
     """
     g = geometry(faces)
     size = np.clip(g.sizes_px / FULL_SIZE_PX, 0, 1)
     frontal = np.clip(1 - np.abs(g.yaw_deg) / FULL_YAW_DEG, 0, 1)
-    visible = visible_fraction(faces, size_wh)
+    visible = np.minimum(visible_fraction(faces, size_wh), inside_fractions(faces.landmarks_xy, size_wh))
     return np.asarray(np.sqrt(size * frontal) * faces.scores * visible**2, np.float32)
 
 

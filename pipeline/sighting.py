@@ -10,7 +10,7 @@ seen under this track ends the sighting and begins another, so a name is never c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -56,7 +56,7 @@ class SightingOptions:
     verify_s: float = 2.0
     verify_gap_s: float = 0.3
     crossing_iou: float = 0.05
-    same_face: float = 0.25
+    same_face: float = 0.35
     lost_s: float = 1.0
 
 
@@ -78,7 +78,7 @@ class Glimpse:
         box_xyxy: ``(4,)`` float32 in full-frame pixels.
         landmarks_xy: ``(5, 2)`` float32 in full-frame pixels.
         score: The detector's confidence.
-        quality: Geometric quality, or the full one once the face was cut out.
+        quality: Geometric quality: size, pose and confidence; blur is known only of faces that were cut out.
     """
 
     meta: FrameMeta
@@ -218,6 +218,7 @@ class CameraSightings:
             someone else; otherwise nothing.
         """
         sighting = self._by_track[track_id]
+        shot = replace(shot, geometric=sighting.last.quality)
         sighting.shot_pts_ns = shot.pts_ns
         sighting.best_geometric = max(sighting.best_geometric, sighting.last.quality)
         sighting.verify = False
@@ -298,7 +299,7 @@ class CameraSightings:
             return True
         waits = {Answer.UNDECIDED: options.shot_gap_s, Answer.STRANGER: options.stranger_s}
         wait_s = waits.get(sighting.decision.answer, options.verify_s)
-        if len(sighting.evidence) >= options.capacity and quality < sighting.evidence.worst_quality:
+        if not sighting.evidence.could_gain_from(quality):
             wait_s = options.verify_s
         return since_s >= wait_s - EPSILON_S
 

@@ -208,6 +208,11 @@ TABLE: Final[Mapping[str, Bad]] = {
         status=1,
         says=("blur.png: the face is too blurred (sharpness ", "; at least 12): give a sharper photo [blurred]"),
     ),
+    "half-a-face": Bad(
+        make=lambda w: w.enroll("X", w.photos["obama_partial_face.jpg"]),
+        status=1,
+        says=("obama_partial_face.jpg: only 7", "use one that shows the whole face [cut_off]"),
+    ),
     "face-turned-away": Bad(
         make=lambda w: w.enroll("X", w.turned()),
         status=1,

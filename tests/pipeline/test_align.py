@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.align import ALIGNED_PX, TEMPLATE_XY, align_faces, similarity_transforms, stack_aligned
+from pipeline.align import ALIGNED_PX, TEMPLATE_XY, align_faces, inside_fractions, similarity_transforms, stack_aligned
 from pipeline.errors import ShapeError
 from pipeline.faces import F32, U8Image
 from streams.picture import ArrayPicture
@@ -176,6 +176,35 @@ def test_the_warp_is_the_plain_one() -> None:
     plain = cv2.warpAffine(picture, similarity_transforms(points[None])[0], (ALIGNED_PX, ALIGNED_PX))
     aligned = align_faces(ArrayPicture(np.asarray(picture, np.uint8)), points[None])[0]
     assert np.abs(aligned.astype(int) - plain.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("shift_xy", "inside"),
+    [
+        pytest.param((0.0, 0.0), 1.0, id="fills-the-picture"),
+        pytest.param((-56.0, 0.0), 0.5, id="left-half-outside"),
+        pytest.param((0.0, 28.0), 0.75, id="bottom-quarter-outside"),
+        pytest.param((56.0, 56.0), 0.25, id="a-corner-inside"),
+        pytest.param((500.0, 0.0), 0.0, id="wholly-outside"),
+    ],
+)
+def test_the_part_of_a_face_that_is_inside(shift_xy: tuple[float, float], inside: float) -> None:
+    landmarks = (TEMPLATE_XY + np.array(shift_xy, np.float32))[None]
+    doubled = np.concatenate([landmarks, landmarks * 2])
+    assert inside_fractions(doubled[:1], (112, 112)) == pytest.approx(inside, abs=0.01)
+    assert inside_fractions(doubled[1:], (224, 224)) == pytest.approx(inside, abs=0.01)
+
+
+def test_a_turned_face_is_inside_where_its_own_corners_are() -> None:
+    """A quarter turn about the middle brings the square onto itself: a wrong inverse would not."""
+    middle = np.array([56.0, 56.0], np.float32)
+    turned = (TEMPLATE_XY - middle) @ np.array([[0.0, 1.0], [-1.0, 0.0]], np.float32) + middle
+    shifted = (turned + np.array([0.0, 28.0], np.float32))[None].astype(np.float32)
+    assert inside_fractions(shifted, (112, 112)) == pytest.approx(0.75, abs=0.01)
+
+
+def test_coinciding_landmarks_are_nowhere_inside() -> None:
+    assert inside_fractions(np.full((1, 5, 2), 50.0, np.float32), (112, 112)) == pytest.approx(0.0)
 
 
 def test_no_faces_are_an_empty_batch() -> None:

@@ -32,6 +32,7 @@ def described(faces: Faces, *, quality: float = 0.8, sharp: float = 200.0, yaw_d
 
 LARGE = faces_of(square(100, 100, 120))
 GROUP = faces_of(square(0, 0, 60), square(100, 100, 120), square(300, 0, 30))
+HALF_OUTSIDE = faces_of(square(-40, 100, 120))
 IN_THE_MIDDLE = faces_of(square(0, 0, 80), square(150, 100, 100))
 IN_THE_CORNER = faces_of(square(0, 0, 110), square(150, 100, 100))
 
@@ -46,6 +47,7 @@ IN_THE_CORNER = faces_of(square(0, 0, 110), square(150, 100, 100))
         pytest.param(described(LARGE, yaw_deg=36), "turned_away", "turned 36 degrees", id="turned-right"),
         pytest.param(described(LARGE, yaw_deg=-40), "turned_away", "turned 40 degrees", id="turned-left"),
         pytest.param(described(LARGE, sharp=11), "blurred", "sharpness 11; at least 12", id="blurred"),
+        pytest.param(described(HALF_OUTSIDE), "cut_off", "of the face is in the photo", id="half-of-it"),
         pytest.param(described(LARGE, quality=0.29), "poor_quality", "0.29; at least 0.30", id="poor"),
     ],
 )

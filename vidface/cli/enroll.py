@@ -40,8 +40,8 @@ def enroll(
     """Enrol a person by photos, or everyone in a folder. A running `vidface serve` follows within a second.
 
     A photo is refused, with a code and a reason, when it shows no face, several of which none clearly dominates, or a
-    face that is too small, too blurred, turned too far, or enrolled under another name. The exit status is 1 if any
-    photo was refused.
+    face that is too small, too blurred, turned too far, cut off, or enrolled under another name. The exit status is 1
+    if any photo was refused.
     """
     people = _people(name, photos or [], from_dir)
     place = find_place(config, data_dir)
