@@ -233,6 +233,12 @@ class Gallery:
         with self._lock, self._store.reading():
             return self._find(name_or_id)[1]
 
+    def sources_of(self, name: str) -> frozenset[str]:
+        """The source labels of the templates of the person of this name; none for a name that nobody has."""
+        with self._lock, self._store.reading():
+            found = self._store.find_name(clean_name(name))
+            return self._store.sources(found[0]) if found else frozenset()
+
     def rename(self, name_or_id: str, new_name: str) -> Identity:
         """Give a person another name, and leave nothing of the old one in the file. Rewrites the file, as `remove`.
 

@@ -181,6 +181,11 @@ class Store:
         rows = self._database.execute(f"{_PEOPLE} WHERE name_key = ?", (name_key(name),))
         return _person(rows[0]) if rows else None
 
+    def sources(self, number: int) -> frozenset[str]:
+        """The source labels of a person's templates."""
+        rows = self._database.execute("SELECT source FROM templates WHERE identity = ?", (number,))
+        return frozenset(str(row[0]) for row in rows)
+
     def templates(self, people: Collection[int] | None = None) -> tuple[F32, I64]:
         """The templates of everyone, or of the people of these numbers.
 

@@ -185,9 +185,18 @@ def choose(backend: Backend, device: Device) -> tuple[Backend, Device]:
 
 
 def _cuda_offered() -> bool:
+    return Path("/dev/nvidia0").exists() and "CUDAExecutionProvider" in _import_onnxruntime().get_available_providers()
+
+
+def _import_onnxruntime() -> Any:
+    """ONNX Runtime without its telemetry, which names this machine to a web service and keeps a file in the cache.
+
+    The library reads the variable when it is loaded; its own switch comes too late.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidia0").exists()
+    return onnxruntime
 
 
 def usable_cpus() -> int:
@@ -291,7 +300,7 @@ class OnnxRuntimeEngine:
         input_name: str,
         label: str,
     ) -> None:
-        import onnxruntime
+        onnxruntime = _import_onnxruntime()
 
         providers = onnxruntime_providers(device, options, input_name)
         wanted = providers[0][0]

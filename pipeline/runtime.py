@@ -102,6 +102,7 @@ class Runtime:
         detector: Used by the detect thread only.
         new_analysis: Called in the analysis thread, which alone uses what it returns.
         publisher: Started and stopped with the runtime; None for none.
+        on_state: Told of each camera's change of state, in the camera's thread; must not block.
         counts: Where frames are counted.
         times: Where stage times are summed.
         max_batch: Frames a batch.
@@ -117,6 +118,7 @@ class Runtime:
         detector: Detector,
         new_analysis: Callable[[], Analysis],
         publisher: EventPublisher | None,
+        on_state: Callable[[CameraState], None] | None = None,
         counts: FrameCounts,
         times: StageTimes,
         max_batch: int = 8,
@@ -131,6 +133,7 @@ class Runtime:
         self._detector = detector
         self._new_analysis = new_analysis
         self._publisher = publisher
+        self._on_state = on_state
         self._counts = counts
         self._times = times
         self._min_face_px = min_face_px
@@ -230,6 +233,8 @@ class Runtime:
         with self._lock:
             self._last_states[state.camera] = state
         self._intake.put_state(state)
+        if self._on_state is not None:
+            self._on_state(state)
 
     def _run_camera(self, camera: str, source: CameraSource) -> None:
         try:

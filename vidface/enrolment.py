@@ -63,8 +63,20 @@ class Enroller:
         accepted: list[Path] = []
         refused: list[PhotoRefused] = []
         templates, qualities, labels = [], [], []
+        try:
+            known = set(self._gallery.sources_of(name))
+        except NameRefused as error:
+            return EnrolOutcome(
+                name=name,
+                identity=None,
+                accepted=(),
+                refused=tuple(PhotoRefused("name_refused", str(path), str(error)) for path in photos),
+            )
         for path in photos:
             try:
+                label = photo_label(path)
+                if label in known:
+                    raise PhotoRefused("already_enrolled", str(path), f"{name} is enrolled by this very photo already")
                 described = self._reader.read(load_photo(path))
                 row = choose_face(str(path), described, self._rule)
             except PhotoRefused as error:
@@ -73,7 +85,8 @@ class Enroller:
             accepted.append(path)
             templates.append(described.templates[row])
             qualities.append(described.qualities[row])
-            labels.append(f"photo sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+            labels.append(label)
+            known.add(label)
         identity = None
         if accepted:
             try:
@@ -88,10 +101,19 @@ class Enroller:
             except DuplicatePerson as error:
                 refused += [PhotoRefused("enrolled_under_another_name", str(path), str(error)) for path in accepted]
                 accepted = []
-            except NameRefused as error:
-                refused += [PhotoRefused("name_refused", str(path), str(error)) for path in accepted]
-                accepted = []
         return EnrolOutcome(name=name, identity=identity, accepted=tuple(accepted), refused=tuple(refused))
+
+
+def photo_label(path: Path) -> str:
+    """What a photo is remembered by: its checksum, which names nobody.
+
+    Raises:
+        PhotoRefused: With the code ``unreadable``.
+    """
+    try:
+        return f"photo sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    except OSError as error:
+        raise PhotoRefused("unreadable", str(path), f"it can't be read ({error.strerror or error})") from error
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:

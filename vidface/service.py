@@ -39,6 +39,7 @@ class Service:
         models: The compiled models, where the caller has them already.
         observer: Told of each analysed frame, in the analysis thread; for drawing and scoring.
         extra_sinks: Sinks beside the configured ones.
+        on_state: Told of each camera's change of state, in the camera's thread; must not block.
         progress: Told about weights that are pulled.
         drain_timeout_s: How long sinks may take at the end to deliver what is left.
     """
@@ -50,6 +51,7 @@ class Service:
         models: Models | None = None,
         observer: Callable[[AnalysedFrame], None] | None = None,
         extra_sinks: Sequence[Sink] = (),
+        on_state: Callable[[CameraState], None] | None = None,
         progress: Progress | None = None,
         drain_timeout_s: float = 10.0,
     ) -> None:
@@ -57,6 +59,7 @@ class Service:
         self._models = models
         self._observer = observer
         self._extra_sinks = tuple(extra_sinks)
+        self._on_state = on_state
         self._progress = progress
         self._drain_timeout_s = drain_timeout_s
         self._stack = ExitStack()
@@ -80,8 +83,10 @@ class Service:
             make_folder(config.data_dir)
             # Opened and closed once here: what is wrong with it should be said before cameras are connected.
             Gallery.open(gallery_path, model=config.embedder.model, dim=models.embedder.dim).close()
+            # The outbox first: that another process serves this folder should be said before it shows in a sink's file.
+            names = [sink.name for sink in (*config.sinks, *self._extra_sinks)]
+            outbox = stack.enter_context(Outbox.open(config.data_dir / OUTBOX_FILE, names))
             sinks = [*(new_sink(sink) for sink in config.sinks), *self._extra_sinks]
-            outbox = stack.enter_context(Outbox.open(config.data_dir / OUTBOX_FILE, [sink.name for sink in sinks]))
             self._publisher = Publisher(
                 outbox, sinks, on_failure=lambda failure: self._runtime.fail("publisher", failure)
             )
@@ -105,6 +110,7 @@ class Service:
                     observer=self._observer,
                 ),
                 publisher=self._publisher,
+                on_state=self._on_state,
                 counts=self.counts,
                 times=self.times,
                 max_batch=config.scheduler.max_batch,

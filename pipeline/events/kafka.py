@@ -220,6 +220,8 @@ class KafkaSink:
         """Say what happened, and what the client complained of first, which is often the cause."""
         complaint = _COMPLAINTS.since(since_s)
         cause = f"{error} ({complaint})" if complaint and complaint not in str(error) else str(error)
+        if "not found in cluster metadata" in cause:
+            cause = "there is no such topic and the broker makes none by itself; create it, or ask its owner to"
         return self._security.scrub(
             f"Kafka at {','.join(self._servers)}, topic {self._topic}: {cause or type(error).__name__}"
         )

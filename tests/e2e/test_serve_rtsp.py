@@ -69,6 +69,8 @@ def test_a_camera_that_was_away_comes_back_and_the_other_never_notices(
         done = serving.stop()
 
     assert done.status == 0, done.err
+    assert "warning: camera 'door' is lost (" in done.err
+    assert done.err.count("camera 'door' is live") == 2
     events = installed.events()
     assert_sound(events)
     assert names(events) <= lobby.enrolled

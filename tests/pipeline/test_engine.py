@@ -241,6 +241,27 @@ def test_a_missing_package_is_named_with_its_extra(open_embedder: OpenEngine, mo
         open_embedder(EngineOptions(device=Device.CPU))
 
 
+def test_onnxruntime_reports_to_nobody(tmp_path: Path, model_paths: Mapping[str, Path]) -> None:
+    """Its telemetry would leave a device id and a queue of reports in the home folder, and a thread that sends them."""
+    code = (
+        "import sys; from pathlib import Path; from pipeline.engine import *; from pipeline.graph import Preprocessing;"
+        "open_engine(Path(sys.argv[1]), input_name='input', output_names=['embedding'],"
+        " preprocessing=Preprocessing(mean=(0, 0, 0), scale=1.0),"
+        " options=EngineOptions(backend=Backend.ONNXRUNTIME, device=Device.CPU))"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model_paths[DEFAULT_EMBEDDER])],
+        cwd=Path(__file__).parents[2],
+        env={**variables, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     code = (
         "import sys, threading; from pipeline.engine import _import_openvino; _import_openvino().Core();"

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 
-SERVICES = ("rtsp", "kafka", "browser", "weights")
+SERVICES = ("rtsp", "kafka", "weights")
 
 
 def main(arguments: list[str]) -> int:

@@ -70,7 +70,7 @@ def _say(result: DemoResult) -> None:
     say()
     absent = [name for name in result.enrolled if name not in _names(result.seen)]
     for name in absent:
-        say(f"{name} is enrolled and was not seen")
+        say(f"{name} is enrolled, is not in the clip, and was rightly not seen")
     say(f"{result.frames} frames served in {result.served_s:.1f} s, annotated video included")
     say(f"annotated video  {result.annotated}")
     say(f"clip             {result.clip}, what is true of it {result.truth_path}")

@@ -81,8 +81,9 @@ def detect(
         "photos": reports,
         "failed": [{"input": failure.input, "message": failure.message} for failure in failures],
     }
-    _write_results(output_dir, value)
-    show(value, lambda: _say(reports, output_dir), as_json=as_json)
+    if reports:
+        _write_results(output_dir, value)
+    show(value, lambda: _say(reports, output_dir) if reports else None, as_json=as_json)
     for failure in failures:
         complain(failure.message)
     if failures:

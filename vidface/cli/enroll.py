@@ -91,6 +91,7 @@ def _enroll_all(people: dict[str, list[Path]], place: Place, *, allow_duplicate:
                     "id": outcome.identity.id if outcome.identity else None,
                     "accepted": [str(path) for path in outcome.accepted],
                     "refused": [{"photo": r.photo, "code": r.code, "reason": r.reason} for r in outcome.refused],
+                    "photos_in_all": outcome.identity.template_count if outcome.identity else 0,
                     "gallery_version": gallery.version,
                 }
             )
@@ -102,6 +103,6 @@ def _say_outcomes(outcomes: list[dict[str, Any]]) -> None:
     for outcome in outcomes:
         if outcome["id"]:
             count = len(outcome["accepted"])
-            say(f"{outcome['name']}: enrolled by {count} photo{'s' * (count != 1)}")
+            say(f"{outcome['name']}: enrolled by {count} photo{'s' * (count != 1)}, {outcome['photos_in_all']} in all")
         else:
             say(f"{outcome['name']}: not enrolled")

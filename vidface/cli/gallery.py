@@ -76,7 +76,10 @@ def remove(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a person and everything that was derived from their photos, for good."""
+    """Remove a person and their templates for good.
+
+    What was published before keeps the name: event files, topics, and events that a sink has not taken yet.
+    """
     place = _existing(find_place(config, data_dir), name)
     with place.open_gallery() as gallery:
         found = gallery.get(name)
@@ -84,7 +87,7 @@ def remove(
         person = gallery.remove(found.id)
         version = gallery.version
     value = {**_as_json(person), "removed": True, "gallery_version": version}
-    show(value, lambda: say(f"{person.name} is removed"), as_json=as_json)
+    show(value, lambda: say(f"{person.name} is removed; events of the past keep the name"), as_json=as_json)
 
 
 def stats(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.state import Cause
+from streams.state import CameraState, CameraStateName, Cause
 from vidface.cli.options import JsonOption
 from vidface.cli.output import complain, note, say, show, warn
 from vidface.config.load import load_config, warnings_of
@@ -40,7 +40,11 @@ def serve(
     from vidface.cli.weights import pull_progress
     from vidface.service import Service
 
-    with pull_progress() as pulling, Service(loaded, progress=pulling) as service, stop_on_signals(service):
+    with (
+        pull_progress() as pulling,
+        Service(loaded, on_state=tell_state, progress=pulling) as service,
+        stop_on_signals(service),
+    ):
         cameras = len(loaded.cameras)
         sinks = ", ".join(sink.name for sink in loaded.sinks)
         note(f"watching {cameras} camera{'s' * (cameras != 1)}; events go to {sinks}; stop with Ctrl-C")
@@ -54,6 +58,14 @@ def serve(
         complain(str(error))
     if service.failed_cameras:
         raise typer.Exit(1)
+
+
+def tell_state(state: CameraState) -> None:
+    """Tell the person at the terminal that a camera was lost or is (again) live; the rest is in the events."""
+    if state.name is CameraStateName.LOST:
+        warn(f"camera {state.camera!r} is lost ({state.cause}): {state.detail}")
+    elif state.name is CameraStateName.LIVE:
+        note(f"camera {state.camera!r} is live: {state.detail}")
 
 
 @contextmanager

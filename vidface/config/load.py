@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vidface.config.environment import resolve, uses_environment
 from vidface.config.model import Config
 from vidface.config.schema import legal_values, schema_at
 from vidface.config.secrets import MASK, mask_url
+from vidface.config.sinks import KafkaSinkConfig
 from vidface.errors import ConfigError, Problem
 
 _SHOWN_CHARACTERS = 80
@@ -57,13 +59,23 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     return config
 
 
+_LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\]):")
+
+
 def warnings_of(config: Config) -> list[str]:
-    """What is legal but will hardly work: recordings and certificates that are not there (yet)."""
+    """What is legal but will hardly be meant: files that are not there (yet), names sent unencrypted."""
     words = []
     for position, camera in enumerate(config.cameras):
         if camera.source.startswith("/") and not Path(camera.source).exists():
             words.append(f"cameras[{position}].source: {camera.source} does not exist here")
     for position, sink in enumerate(config.sinks):
+        if isinstance(sink, KafkaSinkConfig) and not sink.security_protocol.endswith("SSL"):
+            far = [server for server in sink.bootstrap_servers if not _LOOPBACK.match(server)]
+            if far:
+                words.append(
+                    f"sinks[{position}].security_protocol: {sink.security_protocol} sends names unencrypted "
+                    f"to {far[0]}; use SSL or SASL_SSL"
+                )
         for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
             file = getattr(sink, field, None)
             if file is not None and not file.exists():

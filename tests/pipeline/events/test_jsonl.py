@@ -62,6 +62,11 @@ def test_half_a_line_of_a_crash_is_cut(path: Path, keep: int) -> None:
     assert read(path) == [first, second]
 
 
+def test_only_its_owner_may_read_who_was_where(path: Path) -> None:
+    JsonlSink(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_half_a_line_alone_in_the_file_is_cut(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text('{"specversion":')

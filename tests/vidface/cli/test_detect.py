@@ -201,6 +201,13 @@ def test_a_bad_input_is_told_once_and_the_others_are_done(
     assert (folder / "detections" / "good-faces.jpg").exists()
 
 
+def test_nothing_is_written_when_no_photo_could_be_read(run: RunCommand, folder: Path) -> None:
+    outcome = run("detect", "gone.jpg", "--json")
+    assert outcome.status == 1
+    assert outcome.json["photos"] == []
+    assert list((folder / "detections").iterdir()) == []
+
+
 WEB_FAILURES = [
     pytest.param("/nothing.jpg", "/nothing.jpg: the server answered 404 Not Found", id="404"),
     pytest.param("/private.jpg", "/private.jpg: the server answered 401", id="401"),

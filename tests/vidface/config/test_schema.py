@@ -76,6 +76,29 @@ def test_warns_of_files_that_are_not_there(tmp_path: Path) -> None:
     assert warnings_of(load_config(path)) == [f"cameras[1].source: {tmp_path / 'gone.mp4'} does not exist here"]
 
 
+@pytest.mark.parametrize(
+    ("sink", "warned"),
+    [
+        pytest.param('bootstrap_servers: ["127.0.0.1:9092", "localhost:9093"]', False, id="this-machine"),
+        pytest.param('bootstrap_servers: ["[::1]:9092"]', False, id="this-machine-by-ipv6"),
+        pytest.param('bootstrap_servers: ["127.0.0.1:9092", "kafka.example.com:9092"]', True, id="another-machine"),
+        pytest.param(
+            'bootstrap_servers: ["kafka.example.com:9092"], security_protocol: SASL_PLAINTEXT, username: u, '
+            "password: p",
+            True,
+            id="password-in-the-clear",
+        ),
+        pytest.param('bootstrap_servers: ["kafka.example.com:9092"], security_protocol: SSL', False, id="encrypted"),
+    ],
+)
+def test_warns_of_names_sent_unencrypted(tmp_path: Path, sink: str, warned: bool) -> None:
+    path = tmp_path / "cameras.yaml"
+    text = f"cameras: [{{id: a, source: 'rtsp://192.0.2.1/'}}]\nsinks: [{{type: kafka, topic: t, {sink}}}]"
+    path.write_text(text, encoding="utf-8")
+    said = warnings_of(load_config(path))
+    assert [("unencrypted to kafka.example.com:9092" in words) for words in said] == ([True] if warned else [])
+
+
 def test_unknown_places_have_no_schema() -> None:
     assert schema_at(("nope",), {}) is None
     assert schema_at(("cameras", 0, "nope", "deeper"), {}) is None
