@@ -33,9 +33,13 @@ bench: demo
 demo: setup
 	$(BIN)/vidface demo --output-dir out/demo
 
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  --override requirements/overrides.txt pyproject.toml
+
 lock: setup
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra cpu --group dev --override requirements/overrides.txt pyproject.toml -o requirements/dev.txt
+	$(LOCK) --extra cpu --output-file requirements/cpu.txt
+	$(LOCK) --extra gpu --output-file requirements/gpu.txt
+	$(LOCK) --extra cpu --group dev --output-file requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache

@@ -17,6 +17,7 @@ from tests.conftest import REPOSITORY
 from vidface.cli.app import build
 from vidface.config.load import load_config
 from vidface.config.model import Config
+from vidface.evaluation.scene import read_truth
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -99,10 +100,11 @@ def test_configuration_fields_in_its_text_exist() -> None:
         assert field in sections[f"{section.capitalize()}Config"]["properties"], f"{section}.{field}"
 
 
-def test_its_event_is_json() -> None:
-    for block in code_blocks(README, "json"):
-        event = json.loads(block)
-        assert event["type"] == "vidface.sighting.identified"
+def test_its_event_and_its_truth_are_json(tmp_path: Path) -> None:
+    event, truth = code_blocks(README, "json")
+    assert json.loads(event)["type"] == "vidface.sighting.identified"
+    (tmp_path / "clip.json").write_text(truth, encoding="utf-8")
+    assert [person.name for person in read_truth(tmp_path / "clip.json").people] == ["Ada Lovelace"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

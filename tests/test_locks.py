@@ -1,0 +1,55 @@
+"""The locked sets of versions hold what pyproject.toml asks for, and nothing that a server can't run."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+BASE = PROJECT["project"]["dependencies"]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+LOCKS = {
+    "cpu": BASE + EXTRAS["cpu"],
+    "gpu": BASE + EXTRAS["gpu"],
+    "dev": BASE + EXTRAS["cpu"] + PROJECT["dependency-groups"]["dev"],
+}
+
+
+def name_of(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match is not None, requirement
+    return re.sub(r"[-_.]+", "-", match.group()).lower()
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Name -> its line, of one lock file."""
+    text = (REPOSITORY / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    return {name_of(line): line for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_what_is_asked_for(lock: str) -> None:
+    assert {name_of(requirement) for requirement in LOCKS[lock]} <= set(locked(lock))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_version_is_exact_and_hashed(lock: str) -> None:
+    text = (REPOSITORY / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+    assert all("==" in line for line in locked(lock).values())
+    assert text.count("--hash=sha256:") >= len(locked(lock))
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_opencv_comes_without_windows(lock: str) -> None:
+    assert "opencv-python-headless" in locked(lock)
+    assert "sys_platform == 'never'" in locked(lock)["opencv-python"]
+
+
+def test_what_cannot_share_an_environment_does_not() -> None:
+    assert not {"onnxruntime", "faiss-cpu"} & set(locked("gpu"))
+    assert not {"onnxruntime-gpu", "faiss-gpu-cu12", "torch"} & (set(locked("cpu")) | set(locked("dev")))
