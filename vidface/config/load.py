@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.scheduler import NOMINAL_FPS
 from vidface.config.document import Document, FieldPath, dotted, read_document
 from vidface.config.environment import resolve, uses_environment
 from vidface.config.model import Config
@@ -59,6 +60,9 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     return config
 
 
+LOOKS_TO_FOLLOW = 2
+"""Detections within `lost_s` that following a face needs at least: one may miss it."""
+
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\]):")
 
 
@@ -68,6 +72,12 @@ def warnings_of(config: Config) -> list[str]:
     for position, camera in enumerate(config.cameras):
         if camera.source.startswith("/") and not Path(camera.source).exists():
             words.append(f"cameras[{position}].source: {camera.source} does not exist here")
+        rate = camera.detect_fps or NOMINAL_FPS / (camera.detect_every or 1)
+        if rate * config.tracking.lost_s < LOOKS_TO_FOLLOW:
+            words.append(
+                f"cameras[{position}]: {rate:g} detections a second are too few to follow a face that counts as gone "
+                f"after tracking.lost_s, {config.tracking.lost_s:g} s; raise one of them"
+            )
     for position, sink in enumerate(config.sinks):
         if isinstance(sink, KafkaSinkConfig) and not sink.security_protocol.endswith("SSL"):
             far = [server for server in sink.bootstrap_servers if not _LOOPBACK.match(server)]

@@ -99,6 +99,22 @@ def test_warns_of_names_sent_unencrypted(tmp_path: Path, sink: str, warned: bool
     assert [("unencrypted to kafka.example.com:9092" in words) for words in said] == ([True] if warned else [])
 
 
+@pytest.mark.parametrize(
+    ("camera", "warned"),
+    [
+        pytest.param("detect_fps: 2", False, id="enough"),
+        pytest.param("detect_fps: 1.5", True, id="too-few-a-second"),
+        pytest.param("detect_every: 12", False, id="every-twelfth"),
+        pytest.param("detect_every: 25", True, id="every-twenty-fifth"),
+        pytest.param("priority: 2", False, id="every-frame"),
+    ],
+)
+def test_warns_of_faces_forgotten_between_detections(tmp_path: Path, camera: str, warned: bool) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(f"cameras: [{{id: a, source: 'rtsp://192.0.2.1/', {camera}}}]", encoding="utf-8")
+    assert ["too few to follow" in words for words in warnings_of(load_config(path))] == ([True] if warned else [])
+
+
 def test_unknown_places_have_no_schema() -> None:
     assert schema_at(("nope",), {}) is None
     assert schema_at(("cameras", 0, "nope", "deeper"), {}) is None
