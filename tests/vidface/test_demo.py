@@ -51,7 +51,7 @@ def test_the_demo(run: RunCommand, photos: Mapping[str, Path], tmp_path: Path) -
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["from", "to", "who", "decision", "score", "margin", "shots", "decided", "after"]
     assert sum("Barack Obama  person" in line for line in lines) == 2
-    assert "Joe Biden is enrolled and was not seen" in lines
+    assert "Joe Biden is enrolled, is not in the clip, and was rightly not seen" in lines
     assert f"annotated video  {folder / 'annotated.mp4'}" in lines
     assert json.loads((folder / "scene.json").read_text())["frames"] == 8 * 25
 
