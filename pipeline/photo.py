@@ -141,18 +141,36 @@ class PhotoReader:
 
 
 def load_photo(path: Path) -> U8Image:
-    """Read a photo file, turned upright as its EXIF data says.
+    """Read and decode a photo file; see `photo_bytes` and `decode_photo`."""
+    return decode_photo(path, photo_bytes(path))
+
+
+def photo_bytes(path: Path) -> bytes:
+    """A photo file's bytes.
+
+    Raises:
+        PhotoRefused: With the code ``unreadable``, when it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoRefused("unreadable", str(path), f"it can't be read ({error.strerror or error})") from error
+
+
+def decode_photo(path: Path, content: bytes) -> U8Image:
+    """Decode a photo, turned upright as its EXIF data says.
+
+    Args:
+        path: Its name, for messages.
+        content: Its bytes.
 
     Returns:
         ``(H, W, 3)`` uint8 BGR.
 
     Raises:
-        PhotoRefused: With the code ``unreadable``, when it is no picture, is damaged, or can't be read.
+        PhotoRefused: With the code ``unreadable``, when it is no picture, or is damaged.
     """
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise PhotoRefused("unreadable", str(path), f"it can't be read ({error.strerror or error})") from error
+    data = np.frombuffer(content, np.uint8)
     try:
         photo = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     except cv2.error as error:  # more pixels than OpenCV's own limit

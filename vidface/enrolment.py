@@ -17,7 +17,7 @@ from index.errors import DuplicatePerson, NameRefused
 from index.gallery import Gallery
 from index.identity import Identity
 from pipeline.errors import PhotoRefused
-from pipeline.photo import PHOTO_SUFFIXES, EnrolRule, PhotoReader, choose_face, load_photo
+from pipeline.photo import PHOTO_SUFFIXES, EnrolRule, PhotoReader, choose_face, decode_photo, photo_bytes
 from vidface.errors import BadInput
 
 
@@ -74,10 +74,11 @@ class Enroller:
             )
         for path in photos:
             try:
-                label = photo_label(path)
+                content = photo_bytes(path)
+                label = photo_label(content)
                 if label in known:
                     raise PhotoRefused("already_enrolled", str(path), f"{name} is enrolled by this very photo already")
-                described = self._reader.read(load_photo(path))
+                described = self._reader.read(decode_photo(path, content))
                 row = choose_face(str(path), described, self._rule)
             except PhotoRefused as error:
                 refused.append(error)
@@ -104,16 +105,9 @@ class Enroller:
         return EnrolOutcome(name=name, identity=identity, accepted=tuple(accepted), refused=tuple(refused))
 
 
-def photo_label(path: Path) -> str:
-    """What a photo is remembered by: its checksum, which names nobody.
-
-    Raises:
-        PhotoRefused: With the code ``unreadable``.
-    """
-    try:
-        return f"photo sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    except OSError as error:
-        raise PhotoRefused("unreadable", str(path), f"it can't be read ({error.strerror or error})") from error
+def photo_label(content: bytes) -> str:
+    """What a photo is remembered by: its checksum, which names nobody."""
+    return f"photo sha256 {hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
