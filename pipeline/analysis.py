@@ -19,7 +19,7 @@ from pipeline.align import align_faces, stack_aligned
 from pipeline.evidence import Candidate, Shot
 from pipeline.faces import F32, Faces
 from pipeline.identify import Decision, IdentifyOptions, Standing
-from pipeline.metrics import StageTimes
+from pipeline.metrics import Ages, StageTimes
 from pipeline.mobilefacenet import Embedder
 from pipeline.quality import full_quality, geometric_quality, sharpness
 from pipeline.refine import refine_faces
@@ -27,6 +27,7 @@ from pipeline.report import Reporter
 from pipeline.retinaface import Detector
 from pipeline.sighting import CameraSightings, Notice, Sighting, SightingOptions
 from pipeline.track import UNCONFIRMED, Tracker
+from streams.clock import SYSTEM_CLOCK, Clock
 from streams.frame import Frame
 from streams.state import CameraState, CameraStateName
 
@@ -95,6 +96,9 @@ class Analysis:
         identify_options: Gives the decision's rule for a gallery of so many people; asked again when it changes.
         times: Where stage times are summed.
         observer: Told of every analysed frame; for drawing and scoring.
+        ages: Where the ages of live cameras' frames are counted.
+        live_cameras: Whose frames have an age.
+        clock: The time.
     """
 
     def __init__(
@@ -109,6 +113,9 @@ class Analysis:
         identify_options: Callable[[int], IdentifyOptions],
         times: StageTimes,
         observer: Callable[[AnalysedFrame], None] | None = None,
+        ages: Ages | None = None,
+        live_cameras: frozenset[str] = frozenset(),
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._embedder = embedder
         self._refiner = refiner
@@ -120,6 +127,9 @@ class Analysis:
         self._identify = identify_options(gallery.identity_count)
         self._times = times
         self._observer = observer
+        self._ages = ages
+        self._live = live_cameras
+        self._clock = clock
         self._epochs: dict[str, _Epoch] = {}
 
     def state(self, state: CameraState) -> None:
@@ -145,6 +155,11 @@ class Analysis:
         with self._times.measure("events", sum(len(each.notices) for each in looked)):
             for each in looked:
                 self._reporter.notices(each.detected.frame.meta.camera, each.epoch.number, each.notices)
+        if self._ages is not None:
+            now_ns = self._clock.monotonic_ns()
+            for meta in (each.detected.frame.meta for each in looked):
+                if meta.camera in self._live:
+                    self._ages.add(meta.camera, (now_ns - meta.received_ns) / 1e9)
         if self._observer is not None:
             for each in looked:
                 self._observer(self._analysed(each))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,6 +54,52 @@ class StageTimes:
             return {
                 stage: StageTime(calls=calls, items=items, wall_s=wall_ns / 1e9)
                 for stage, (calls, items, wall_ns) in self._sums.items()
+            }
+
+
+AGE_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Upper bounds of the buckets in which ages are counted, in seconds; the last bucket has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgeHistogram:
+    """How old a camera's frames were when they were decided about.
+
+    Attributes:
+        counts: One for each of `AGE_BOUNDS_S`, not cumulative, and one for what was older.
+        sum_s: All ages summed.
+    """
+
+    counts: tuple[int, ...]
+    sum_s: float
+
+    @property
+    def count(self) -> int:
+        """How many ages were added."""
+        return sum(self.counts)
+
+
+class Ages:
+    """The ages of live cameras' decisions: from a frame's reception to the end of its analysis. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, list[int]] = {}
+        self._sums_s: dict[str, float] = {}
+
+    def add(self, camera: str, age_s: float) -> None:
+        """Count one analysed frame's age."""
+        with self._lock:
+            counts = self._counts.setdefault(camera, [0] * (len(AGE_BOUNDS_S) + 1))
+            counts[bisect_left(AGE_BOUNDS_S, age_s)] += 1
+            self._sums_s[camera] = self._sums_s.get(camera, 0.0) + age_s
+
+    def snapshot(self) -> Mapping[str, AgeHistogram]:
+        """The counts so far, by camera."""
+        with self._lock:
+            return {
+                camera: AgeHistogram(counts=tuple(counts), sum_s=self._sums_s[camera])
+                for camera, counts in self._counts.items()
             }
 
 

@@ -12,6 +12,7 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from streams.clock import SYSTEM_CLOCK, Clock
 from streams.errors import PictureError, SourceError
 from streams.frame import Picture
 from streams.interrupt import Interrupt
@@ -37,18 +38,21 @@ class Container:
     Nothing is converted here: pictures hold the decoder's planes.
     """
 
-    def __init__(self, spec: SourceSpec, stopped: threading.Event) -> None:
+    def __init__(self, spec: SourceSpec, stopped: threading.Event, clock: Clock = SYSTEM_CLOCK) -> None:
         """Open it; blocks up to `spec.open_timeout_s`.
 
         Args:
             spec: What to open.
             stopped: Once set, opening and reading return at once.
+            clock: When packets arrive, and, for a recording in real time, when their turn comes.
 
         Raises:
             SourceError: It cannot be opened, did not answer in time, refused the user, or holds no video.
         """
         self._spec = spec
         self._stopped = stopped
+        self._clock = clock
+        self._started_ns: int | None = None
         self._interrupt = Interrupt(stopped)
         self._is_network = spec.reconnects or _NETWORK.match(spec.url) is not None
         self._end: MediaEnd | None = None
@@ -89,6 +93,9 @@ class Container:
                 return
             if packet.is_corrupt:
                 self._packets_damaged += 1
+            packet.opaque = self._received(packet)
+            if packet.opaque is None:
+                return
             for item in self._decoded(packet):
                 if isinstance(item, Decoded):
                     last_picture_s = time.monotonic()
@@ -145,9 +152,21 @@ class Container:
         if decoder is None:
             raise self._error(Cause.OPEN_FAILED, "its codec has no decoder here; set the camera or encode it to H.264")
         stream.codec_context.thread_count = self._spec.threads
+        stream.codec_context.copy_opaque = True  # a picture carries the time at which its packet arrived
         # Sharing frames among threads delays each by a frame a thread; sharing slices delays none.
         stream.codec_context.thread_type = "SLICE" if self._spec.reconnects else "AUTO"
         return stream
+
+    def _received(self, packet: "Packet[VideoStream]") -> int | None:
+        """When a packet arrived, monotonic ns; in real time its turn is waited for first. None once stopped."""
+        now_ns = self._clock.monotonic_ns()
+        if not self._spec.real_time or self._spec.reconnects or packet.dts is None or packet.time_base is None:
+            return now_ns
+        at_ns = round(packet.dts * packet.time_base * NS_PER_S)
+        if self._started_ns is None:
+            self._started_ns = now_ns - at_ns
+        due_ns = self._started_ns + at_ns
+        return None if self._clock.wait(self._stopped, (due_ns - now_ns) / NS_PER_S) else due_ns
 
     def _decoded(self, packet: "Packet[VideoStream] | None") -> Iterator[Decoded | Damaged]:
         try:
@@ -173,7 +192,8 @@ class Container:
             quarter_turns = round(frame.rotation / 90) % 4
             if quarter_turns:
                 picture = UprightPicture(picture, quarter_turns=quarter_turns)
-            yield Decoded(picture=picture, pts_ns=pts_ns)
+            received_ns = frame.opaque if isinstance(frame.opaque, int) else None
+            yield Decoded(picture=picture, pts_ns=pts_ns, received_ns=received_ns)
 
     def _broken(self, error: av.FFmpegError) -> Iterator[Decoded | Damaged]:
         """Reading failed: a stream raises; a recording gives what its decoder still holds, and ends."""

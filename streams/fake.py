@@ -222,6 +222,7 @@ class FakeSource:
             index=self._index,
             pts_ns=self._pts_ns,
             captured_ns=captured_ns,
+            received_ns=now_ns,
             arrived_ns=now_ns,
             size_wh=picture.size_wh,
         )

@@ -56,7 +56,10 @@ class FrameMeta:
     pts_ns: int
     """Media time in ns since the epoch's first frame; always grows."""
     captured_ns: int
-    """Unix ns. Live: when the frame arrived. Recorded: when the recording was opened, plus `pts_ns`."""
+    """Unix ns. Live: when the frame was received. Recorded: when the recording was opened, plus `pts_ns`."""
+    received_ns: int
+    """Monotonic ns. Live: when its first packet arrived, before it was decoded; a recording in real time: when its turn
+    had come. Recorded: when it was read. The age of whatever is decided about it counts from here."""
     arrived_ns: int
     """Monotonic ns when decoding finished."""
     size_wh: tuple[int, int]

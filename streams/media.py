@@ -15,6 +15,8 @@ class Decoded:
     picture: Picture
     pts_ns: int | None
     """In the medium's own time; None where it has none."""
+    received_ns: int | None = None
+    """Monotonic ns at which its first packet arrived, before it was decoded; None where the medium does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

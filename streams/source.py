@@ -212,7 +212,7 @@ class Source:
     def _play(self) -> MediaEnd:
         """Open the medium and hand over all of it; returns at its end or after `stop`."""
         spec = self._spec
-        media = open_media(spec, self._stopped)
+        media = open_media(spec, self._stopped, self._clock)
         try:
             opened_unix_ns = self._clock.unix_ns()
             timeline = Timeline(step_ns=media.step_ns, max_gap_ns=_LIVE_MAX_GAP_NS if spec.reconnects else None)
@@ -234,22 +234,29 @@ class Source:
                         continue
                     bad_in_a_row = 0
                     arrived_ns = self._clock.monotonic_ns()
+                    received_ns = item.received_ns
                     pts_ns = timeline.place(item.pts_ns)
                     self._repaired_times = repaired_before + timeline.repaired
                     if index == 0:
                         started_ns = arrived_ns
                         self._begin_epoch()
-                    if spec.real_time and not spec.reconnects:
-                        if self._clock.wait(self._stopped, (started_ns + pts_ns - arrived_ns) / NS_PER_S):
-                            break
-                        arrived_ns = self._clock.monotonic_ns()
+                    if received_ns is None:
+                        received_ns = arrived_ns
+                        if spec.real_time and not spec.reconnects:
+                            received_ns = started_ns + pts_ns
+                            if self._clock.wait(self._stopped, (received_ns - arrived_ns) / NS_PER_S):
+                                break
+                            arrived_ns = self._clock.monotonic_ns()
                     live = spec.pace is Kind.LIVE
                     meta = FrameMeta(
                         camera=spec.camera,
                         epoch=self._epoch,
                         index=index,
                         pts_ns=pts_ns,
-                        captured_ns=self._clock.unix_ns() if live else opened_unix_ns + pts_ns,
+                        captured_ns=(
+                            self._clock.unix_ns() - (arrived_ns - received_ns) if live else opened_unix_ns + pts_ns
+                        ),
+                        received_ns=received_ns,
                         arrived_ns=arrived_ns,
                         size_wh=item.picture.size_wh,
                     )
@@ -280,7 +287,7 @@ class Source:
         return SourceError(camera=self._spec.camera, source=self._spec.source, cause=cause, detail=detail)
 
 
-def open_media(spec: SourceSpec, stopped: threading.Event) -> Media:
+def open_media(spec: SourceSpec, stopped: threading.Event, clock: Clock = SYSTEM_CLOCK) -> Media:
     """Open a folder of images, or whatever FFmpeg opens.
 
     Raises:
@@ -288,4 +295,4 @@ def open_media(spec: SourceSpec, stopped: threading.Event) -> Media:
     """
     if Path(spec.url).is_dir():
         return Folder(spec)
-    return Container(spec, stopped)
+    return Container(spec, stopped, clock)

@@ -16,7 +16,7 @@ from pipeline.events.jsonl import JsonlSink
 from pipeline.events.kafka import KafkaSink
 from pipeline.events.sink import Sink
 from pipeline.identify import IdentifyOptions
-from pipeline.metrics import StageTimes
+from pipeline.metrics import Ages, StageTimes
 from pipeline.mobilefacenet import MobileFaceNet
 from pipeline.photo import EnrolRule, PhotoReader
 from pipeline.report import Provenance, Reporter
@@ -221,6 +221,7 @@ def new_analysis(
     next_state_number: Callable[[str], int],
     times: StageTimes,
     observer: Callable[[AnalysedFrame], None] | None = None,
+    ages: Ages | None = None,
 ) -> Analysis:
     """The analysis of a configuration's cameras; called in the thread that will use it.
 
@@ -253,4 +254,6 @@ def new_analysis(
         identify_options=identify_options(config),
         times=times,
         observer=observer,
+        ages=ages,
+        live_cameras=live,
     )

@@ -18,7 +18,7 @@ from pipeline.events.event import Event
 from pipeline.events.outbox import Outbox
 from pipeline.events.publisher import Publisher, SinkStatistics
 from pipeline.events.sink import Sink
-from pipeline.metrics import FrameCounts, StageTimes
+from pipeline.metrics import Ages, FrameCounts, StageTimes
 from pipeline.runtime import Runtime
 from streams.errors import SourceError
 from streams.state import CameraState
@@ -67,6 +67,7 @@ class Service:
         self._publisher: Publisher
         self.counts = FrameCounts()
         self.times = StageTimes()
+        self.ages = Ages()
 
     def __enter__(self) -> Self:
         config = self._config
@@ -108,6 +109,7 @@ class Service:
                     next_state_number=outbox.next_state_number,
                     times=self.times,
                     observer=self._observer,
+                    ages=self.ages,
                 ),
                 publisher=self._publisher,
                 on_state=self._on_state,

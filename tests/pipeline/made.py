@@ -35,6 +35,7 @@ def meta_of(
         index=index,
         pts_ns=pts_ns,
         captured_ns=RECORDED_AT_NS + pts_ns,
+        received_ns=arrived_ns,
         arrived_ns=arrived_ns,
         size_wh=size_wh,
     )

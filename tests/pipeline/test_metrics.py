@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from pipeline.metrics import FrameCounts, StageTimes
+from pipeline.metrics import AGE_BOUNDS_S, Ages, FrameCounts, StageTimes
 
 
 def test_counts_are_by_camera_and_outcome() -> None:
@@ -47,3 +47,14 @@ def test_no_count_is_lost_between_threads() -> None:
     for thread in threads:
         thread.join()
     assert counts.snapshot()["door"]["decoded"] == times.snapshot()["scale"].calls == 2000
+
+
+def test_ages_are_counted_in_buckets_by_camera() -> None:
+    ages = Ages()
+    for age_s in (0.01, 0.05, 0.051, 42.0):
+        ages.add("door", age_s)
+    ages.add("hall", 0.2)
+    door = ages.snapshot()["door"]
+    assert (door.counts[0], door.counts[1], door.counts[-1], door.count) == (2, 1, 1, 4)
+    assert door.sum_s == pytest.approx(42.111)
+    assert len(door.counts) == len(AGE_BOUNDS_S) + 1
