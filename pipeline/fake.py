@@ -39,6 +39,12 @@ class FakeDetector:
         self.score = score
         self.batches: list[int] = []
 
+    def on(self, canvas: Canvas) -> FakeDetector:
+        """See `retinaface.Detector.on`; both count their batches in one list."""
+        other = FakeDetector(canvas, self.score)
+        other.batches = self.batches
+        return other
+
     def submit(self, batch: NDArray[np.uint8]) -> Callable[[], list[Faces]]:
         """See `retinaface.Detector.submit`."""
         return lambda: self.detect(batch)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.anchors import AnchorSpec, decode_boxes, decode_landmarks, lay_anchors
 from pipeline.canvas import DEFAULT_CANVAS, Canvas
+from pipeline.change import tile_sides_px
 from pipeline.engine import Engine, EngineOptions, open_engine
 from pipeline.errors import ModelMismatch
 from pipeline.faces import Faces, require_shape
@@ -69,6 +70,10 @@ class Detector(Protocol):
         """How many batches may usefully be under way at once."""
         ...
 
+    def on(self, canvas: Canvas) -> Detector:
+        """The same model on another canvas; both share the engine, its threads and its memory."""
+        ...
+
     def submit(self, batch: NDArray[np.uint8]) -> Callable[[], list[Faces]]:
         """Begin to detect; what is returned waits and gives the faces. The batch may not be changed meanwhile."""
         ...
@@ -90,6 +95,7 @@ class RetinaFace:
 
     def __init__(self, engine: Engine, spec: ModelSpec, options: DetectorOptions | None = None) -> None:
         self._engine = engine
+        self._spec = spec
         self._options = options or DetectorOptions()
         self._name = spec.name
         self._input = spec.input_name
@@ -109,17 +115,23 @@ class RetinaFace:
         engine_options: EngineOptions | None = None,
         *,
         max_batch: int = 8,
+        tiles: bool = False,
     ) -> RetinaFace:
-        """Compile the model file for this machine; see `engine.open_engine` for what it raises."""
+        """Compile the model file for this machine; see `engine.open_engine` for what it raises.
+
+        With `tiles` it is made ready for the tiles of its canvas as well, see `change.tile_sides_px`.
+        """
         options = options or DetectorOptions()
         shape = (options.canvas.height, options.canvas.width, 3)
-        profile = ((1, *shape), (max_batch, *shape), (max_batch, *shape))
+        sizes_hw = [shape[:2], *((side, side) for side in (tile_sides_px(options.canvas) if tiles else ()))]
+        side = min(min(size) for size in sizes_hw)
+        profile = ((1, side, side, 3), (max_batch, *shape), (max_batch, *shape))
         engine = open_engine(
             path,
             input_name=spec.input_name,
             output_names=spec.outputs,
             preprocessing=Preprocessing(mean=_three(spec.mean), scale=spec.scale),
-            options=replace(engine_options or EngineOptions(), profile=profile),
+            options=replace(engine_options or EngineOptions(), profile=profile, sizes_hw=tuple(sizes_hw)),
         )
         return cls(engine, spec, options)
 
@@ -148,6 +160,10 @@ class RetinaFace:
     def parallel(self) -> int:
         """How many batches may usefully be under way at once."""
         return self._engine.parallel
+
+    def on(self, canvas: Canvas) -> RetinaFace:
+        """See `Detector.on`."""
+        return RetinaFace(self._engine, self._spec, replace(self._options, canvas=canvas))
 
     def submit(self, batch: NDArray[np.uint8]) -> Callable[[], list[Faces]]:
         """See `Detector.submit`."""

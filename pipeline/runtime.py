@@ -27,8 +27,11 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
+import cv2
+
 from pipeline.analysis import Analysis, DetectedFrame
-from pipeline.detection import begin_detection
+from pipeline.change import ChangeOptions
+from pipeline.detection import Detection
 from pipeline.errors import StageFailed
 from pipeline.intake import Intake, Work
 from pipeline.metrics import FrameCounts, StageTimes
@@ -108,6 +111,7 @@ class Runtime:
         max_batch: Frames a batch.
         max_wait_ns: How long a batch waits to grow.
         min_face_px: Smaller faces are left out.
+        changes: Detect only what changed, see `change`; None to detect every picture whole.
         drain_timeout_s: How long sinks may take to deliver what is left.
     """
 
@@ -124,24 +128,24 @@ class Runtime:
         max_batch: int = 8,
         max_wait_ns: int = 5_000_000,
         min_face_px: float = 0.0,
+        changes: ChangeOptions | None = None,
         drain_timeout_s: float = 10.0,
     ) -> None:
         shares = [camera.share for camera in cameras]
         if not shares or len({share.camera for share in shares}) != len(shares):
             raise ValueError("the runtime wants at least one camera, each with an id of its own")
         self._intake = Intake(shares, counts, max_batch=max_batch, max_wait_ns=max_wait_ns)
-        self._detector = detector
+        self._detection = Detection(detector, times, min_face_px=min_face_px, changes=changes)
         self._new_analysis = new_analysis
         self._publisher = publisher
         self._on_state = on_state
         self._counts = counts
-        self._times = times
-        self._min_face_px = min_face_px
         self._drain_timeout_s = drain_timeout_s
         self._sources = {
             camera.share.camera: camera.new_source(self._intake.put_frame, self._put_state) for camera in cameras
         }
         self._threads: list[threading.Thread] = []
+        self._opencv_threads = 0
         self._lock = threading.Lock()
         self._failure: StageFailed | None = None
         self._failed_cameras: dict[str, SourceError] = {}
@@ -152,6 +156,10 @@ class Runtime:
         self._put, self._take = open_mailbox(BATCHES_AHEAD, BoxPolicy.BLOCK)
 
     def __enter__(self) -> Self:
+        # OpenCV's own pool would wait for work by spinning, on the processors that decoding and inference need:
+        # measured on two cores, every call cost twice its processor time.
+        self._opencv_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
         if self._publisher is not None:
             self._publisher.start()
         self._spawn("analysis", self._analyse)
@@ -166,6 +174,7 @@ class Runtime:
         self.stop()
         for thread in self._threads:
             thread.join()
+        cv2.setNumThreads(self._opencv_threads)
         if self._publisher is not None:
             self._publisher.stop(drain_timeout_s=self._drain_timeout_s)
         if error is None:
@@ -253,11 +262,10 @@ class Runtime:
         more = True
         try:
             while more or under_way:
-                if more and len(under_way) < self._detector.parallel:
+                if more and len(under_way) < self._detection.parallel:
                     try:
                         work = self._intake.take(wait=not under_way)
-                        begun = begin_detection(self._detector, work.frames, self._times, min_face_px=self._min_face_px)
-                        under_way.append((work, begun))
+                        under_way.append((work, self._detection.begin(work.frames)))
                         continue
                     except MailboxTimeoutError:
                         pass  # nothing is ripe: what is under way must not wait for it

@@ -10,6 +10,7 @@ from index.calibration import Calibration
 from index.gallery import Gallery
 from pipeline.analysis import AnalysedFrame, Analysis
 from pipeline.canvas import Canvas
+from pipeline.change import ChangeOptions
 from pipeline.engine import Device, EngineOptions, Precision, usable_cpus
 from pipeline.events.event import Event
 from pipeline.events.jsonl import JsonlSink
@@ -101,6 +102,7 @@ def open_models(
             ),
             replace(options, streams=DETECTOR_STREAMS),
             max_batch=max_batch,
+            tiles=detector.only_changes,
         ),
         refiner=RetinaFace.open(
             store.ensure(detector.model, progress=progress),
@@ -203,6 +205,13 @@ def runtime_camera(camera: CameraConfig, deadline_ms: float | None, next_epoch: 
             spec, next_epoch=lambda: next_epoch(camera.id), on_frame=on_frame, on_state=on_state
         ),
     )
+
+
+def change_options(detector: DetectorConfig) -> ChangeOptions | None:
+    """When a part of a picture is detected again; None for always."""
+    if not detector.only_changes:
+        return None
+    return ChangeOptions(levels=detector.change_levels, whole_every_s=detector.whole_every_s)
 
 
 def new_sink(sink: SinkConfig) -> Sink:

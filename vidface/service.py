@@ -22,7 +22,7 @@ from pipeline.metrics import Ages, FrameCounts, StageTimes
 from pipeline.runtime import Runtime
 from streams.errors import SourceError
 from streams.state import CameraState
-from vidface.assemble import Models, new_analysis, new_sink, open_models, runtime_camera
+from vidface.assemble import Models, change_options, new_analysis, new_sink, open_models, runtime_camera
 from vidface.config.model import Config
 from vidface.errors import BadInput
 from weights.progress import Progress
@@ -118,6 +118,7 @@ class Service:
                 max_batch=config.scheduler.max_batch,
                 max_wait_ns=round(config.scheduler.max_wait_ms * 1e6),
                 min_face_px=config.detector.min_face_px,
+                changes=change_options(config.detector),
                 drain_timeout_s=self._drain_timeout_s,
             )
             stack.enter_context(self._runtime)

@@ -16,6 +16,7 @@ from index.gallery import Gallery
 from index.search import IndexFactory
 from pipeline.analysis import AnalysedFrame, Analysis
 from pipeline.canvas import Canvas
+from pipeline.change import ChangeOptions
 from pipeline.events.event import Event
 from pipeline.faces import U8Image
 from pipeline.fake import FakeDetector, FakeEmbedder, draw_fake_face
@@ -106,6 +107,8 @@ class Stage:
     on_frame: Callable[[OnFrame], OnFrame] = lambda deliver: deliver
     lockstep: bool = False
     max_batch: int = 8
+    min_face_px: float = 0.0
+    changes: ChangeOptions | None = None
     reporter_clock: Clock = SYSTEM_CLOCK
     events: list[Event] = field(default_factory=list)
     counts: FrameCounts = field(default_factory=FrameCounts)
@@ -152,6 +155,8 @@ class Stage:
             times=self.times,
             max_batch=self.max_batch,
             max_wait_ns=1_000_000,
+            min_face_px=self.min_face_px,
+            changes=self.changes,
             drain_timeout_s=PATIENCE_S,
         )
 

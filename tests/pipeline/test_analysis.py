@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.analysis import AnalysedFrame, Analysis, DetectedFrame
 from pipeline.canvas import Canvas
-from pipeline.detection import detect_frames
+from pipeline.detection import Detection
 from pipeline.events.payload import Answer
 from pipeline.metrics import StageTimes
 from pipeline.track import UNCONFIRMED
@@ -34,7 +34,7 @@ class Bench:
     def detected(self, camera: str, index: int, *walks: Walk, epoch: int = 1) -> DetectedFrame:
         picture = scene(index + 1, *walks)[index]
         frame = Frame(meta=meta_of(camera, index, epoch=epoch, size_wh=SIZE_WH), picture=ArrayPicture(picture))
-        return detect_frames(self.stage.detector, [frame], StageTimes())[0]
+        return Detection(self.stage.detector, StageTimes()).detect([frame])[0]
 
     def watch(self, frames: range, *walks: Walk, camera: str = "door", epoch: int = 1) -> None:
         for index in frames:
@@ -204,7 +204,7 @@ class TestDetection:
             side = min(size) // 3
             picture[y : y + side, x : x + side] = (32, 255, 255)
             frames.append(Frame(meta=meta_of(size_wh=size), picture=ArrayPicture(picture)))
-        found = detect_frames(bench_detector, frames, StageTimes())
+        found = Detection(bench_detector, StageTimes()).detect(frames)
         assert bench_detector.batches == [3]
         for each, (size, (x, y)) in zip(found, boxes.items(), strict=True):
             assert each.frame.meta.size_wh == size
@@ -218,7 +218,7 @@ class TestDetection:
         frame = Frame(meta=meta_of(size_wh=(1280, 384)), picture=ArrayPicture(picture))
         detector = Stage(Path(), {}).detector
         assert [
-            len(detect_frames(detector, [frame], StageTimes(), min_face_px=px)[0].faces) for px in (0, 70, 120)
+            len(Detection(detector, StageTimes(), min_face_px=px).detect([frame])[0].faces) for px in (0, 70, 120)
         ] == [
             2,
             1,
@@ -227,7 +227,7 @@ class TestDetection:
 
     def test_no_frames_cost_nothing(self) -> None:
         detector, times = Stage(Path(), {}).detector, StageTimes()
-        assert detect_frames(detector, [], times) == []
+        assert Detection(detector, times).detect([]) == []
         assert detector.batches == []
         assert times.snapshot() == {}
 
@@ -237,5 +237,5 @@ def test_a_canvas_of_another_shape_is_used_as_it_is() -> None:
     stage.detector.canvas = Canvas(width=320, height=320)
     picture = scene(1, Walk(person=1))[0]
     frame = Frame(meta=meta_of(size_wh=SIZE_WH), picture=ArrayPicture(picture))
-    found = detect_frames(stage.detector, [frame], StageTimes())[0].faces
+    found = Detection(stage.detector, StageTimes()).detect([frame])[0].faces
     np.testing.assert_allclose(found.boxes_xyxy, [[40, 100, 140, 200]], atol=2.5)

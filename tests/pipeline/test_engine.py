@@ -219,10 +219,8 @@ def test_batches_under_way_come_back_as_they_were_submitted(open_embedder: OpenE
     assert opened.parallel == 2
     batches = [np.full((1 + value % 2, 112, 112, 3), 40 * value, np.uint8) for value in range(6)]
     alone = [opened.run({"input": batch})["embedding"] for batch in batches]
-    for first in range(0, 6, 2):
-        finishes = [opened.submit({"input": batch}) for batch in batches[first : first + 2]]
-        with pytest.raises(EngineError, match="more than 2 batches under way"):
-            opened.submit({"input": batches[0]})
+    for first in range(0, 6, 3):  # more than two at once: the third waits in the engine
+        finishes = [opened.submit({"input": batch}) for batch in batches[first : first + 3]]
         for place, finish in enumerate(finishes):
             np.testing.assert_allclose(finish()["embedding"], alone[first + place], rtol=1e-4, atol=1e-4)
 

@@ -406,9 +406,8 @@ def test_an_enrolment_is_seen_while_no_frame_comes(tmp_path: Path) -> None:
 
 def test_faces_that_are_too_small_are_nobodys(tmp_path: Path) -> None:
     stage = Stage(tmp_path, {"door": clip(10, ADA)})
-    made = stage.runtime()
-    made._min_face_px = 150
-    with made as runtime:
+    stage.min_face_px = 150
+    with stage.runtime() as runtime:
         assert runtime.wait(PATIENCE_S)
     assert kinds(stage.events) == [*WHOLE, "state ended"]
 

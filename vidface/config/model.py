@@ -130,6 +130,23 @@ class DetectorConfig(Section):
         le=4096,
         description="Faces whose shorter side is smaller are left out. Pixels of the full picture.",
     )
+    only_changes: bool = Field(
+        default=True,
+        description="Detect only the parts of a picture that changed since they were last detected; a still camera "
+        "costs a fraction.",
+    )
+    change_levels: float = Field(
+        default=3.0,
+        gt=0,
+        le=255,
+        description="A part has changed when its brightness differs by so much on average. Grey levels of 255.",
+    )
+    whole_every_s: float = Field(
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="The whole picture is detected at least so often, whatever changed. Seconds.",
+    )
 
     @field_validator("model")
     @classmethod

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.analysis import DetectedFrame
-from pipeline.detection import begin_detection
+from pipeline.detection import Detection
 from pipeline.events.event import Event
 from pipeline.events.fake import MemorySink
 from pipeline.intake import Intake
 from pipeline.metrics import FrameCounts, StageTime, StageTimes
 from pipeline.runtime import Camera
 from streams.errors import Closed
-from vidface.assemble import Models, open_models, runtime_camera
+from vidface.assemble import Models, change_options, open_models, runtime_camera
 from vidface.config.model import Config
 from vidface.errors import BadInput, VidfaceError
 from vidface.service import Service
@@ -157,7 +157,7 @@ def _serve(config: Config, models: Models) -> _Served:
     for error in service.failed_cameras.values():
         raise error
     return _Served(
-        throughput=_throughput(service.counts, wall_s, cpu_s, detected=service.times.snapshot(), faces=faces),
+        throughput=_throughput(service.counts, wall_s, cpu_s, faces=faces),
         events=sink.events,
         stages=service.times.snapshot(),
     )
@@ -175,7 +175,7 @@ def measure_decode(config: Config) -> Throughput:
         ]
     )
     wall_s, cpu_s = watch.read()
-    return _throughput(counts, wall_s, cpu_s, detected={}, faces=0)
+    return _throughput(counts, wall_s, cpu_s, faces=0)
 
 
 def measure_detect(config: Config, models: Models) -> Throughput:
@@ -196,15 +196,18 @@ def measure_detect(config: Config, models: Models) -> Throughput:
 
     feeder = threading.Thread(target=run_sources, name="bench sources")
     feeder.start()
+    detection = Detection(
+        models.detector, times, min_face_px=config.detector.min_face_px, changes=change_options(config.detector)
+    )
     under_way: deque[Callable[[], list[DetectedFrame]]] = deque()
     try:
         while True:
             if len(under_way) == models.detector.parallel:
                 faces += sum(len(detected.faces) for detected in under_way.popleft()())
             work = intake.take()
-            under_way.append(
-                begin_detection(models.detector, work.frames, times, min_face_px=config.detector.min_face_px)
-            )
+            for frame in work.frames:
+                counts.count(frame.meta.camera, "detected")
+            under_way.append(detection.begin(work.frames))
     except Closed:
         while under_way:
             faces += sum(len(detected.faces) for detected in under_way.popleft()())
@@ -212,7 +215,7 @@ def measure_detect(config: Config, models: Models) -> Throughput:
         intake.close()
         feeder.join()
     wall_s, cpu_s = watch.read()
-    return _throughput(counts, wall_s, cpu_s, detected=times.snapshot(), faces=faces)
+    return _throughput(counts, wall_s, cpu_s, faces=faces)
 
 
 def _cameras(config: Config) -> list[Camera]:
@@ -240,15 +243,15 @@ class _Watch:
         return time.perf_counter() - self._wall_s, time.process_time() - self._cpu_s
 
 
-def _throughput(
-    counts: FrameCounts, wall_s: float, cpu_s: float, *, detected: Mapping[str, StageTime], faces: int
-) -> Throughput:
-    frames = sum(outcomes.get("decoded", 0) for outcomes in counts.snapshot().values())
+def _throughput(counts: FrameCounts, wall_s: float, cpu_s: float, *, faces: int) -> Throughput:
+    frames, detected = (
+        sum(outcomes.get(outcome, 0) for outcomes in counts.snapshot().values()) for outcome in ("decoded", "detected")
+    )
     if not frames:
         raise BadInput("the clips have no frame that could be decoded")
     return Throughput(
         frames=frames,
-        detected=detected["detect"].items if "detect" in detected else 0,
+        detected=detected,
         faces=faces,
         wall_s=wall_s,
         cpu_s=cpu_s,
