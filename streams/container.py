@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +16,12 @@ from streams.clock import SYSTEM_CLOCK, Clock
 from streams.errors import PictureError, SourceError
 from streams.frame import Picture
 from streams.interrupt import Interrupt
-from streams.media import Damaged, Decoded, MediaEnd
+from streams.media import Damaged, Decoded, MediaEnd, Undecoded
+from streams.nal import is_unreferenced
 from streams.picture import DecodedPicture, UprightPicture
 from streams.redact import redact_text
-from streams.spec import DEVICE_PREFIX, SourceSpec
+from streams.shed import LagMeter, Shedder, Skipped
+from streams.spec import DEVICE_PREFIX, Kind, SourceSpec
 from streams.state import Cause
 from streams.timeline import NS_PER_S
 
@@ -30,6 +32,9 @@ _NETWORK: Final = re.compile(r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
 _UNKNOWN_RATE_FPS: Final = 25
 _AT_END_TOLERANCE_S: Final = 0.5
 """A recording that stops this much before its announced end is taken for whole: containers round."""
+
+_WAITED_S: Final = 0.003
+"""Reading a packet that is there takes less; one that is not there yet takes longer."""
 
 
 class Container:
@@ -53,6 +58,10 @@ class Container:
         self._stopped = stopped
         self._clock = clock
         self._started_ns: int | None = None
+        self._shedder = Shedder(tolerance=spec.priority)
+        self._lag = LagMeter()
+        self._waited = False
+        self._gap = False
         self._interrupt = Interrupt(stopped)
         self._is_network = spec.reconnects or _NETWORK.match(spec.url) is not None
         self._end: MediaEnd | None = None
@@ -73,7 +82,7 @@ class Container:
         rate = self._stream.average_rate or self._stream.guessed_rate or _UNKNOWN_RATE_FPS
         return max(1, round(NS_PER_S / rate))
 
-    def read(self) -> Generator[Decoded | Damaged]:
+    def read(self) -> Generator[Decoded | Damaged | Undecoded]:
         """See `Media.read`."""
         if self._container is None:
             return
@@ -84,20 +93,20 @@ class Container:
         last_picture_s = time.monotonic()
         while True:
             try:
+                began_s = time.monotonic()
                 with self._interrupt.within(limit_s):
                     packet = next(packets, None)
+                self._waited = time.monotonic() - began_s > _WAITED_S
             except av.FFmpegError as error:
                 yield from self._broken(error)
                 return
             if packet is None:
                 return
-            if packet.is_corrupt:
-                self._packets_damaged += 1
-            packet.opaque = self._received(packet)
-            if packet.opaque is None:
+            items = self._taken(packet)
+            if items is None:
                 return
-            for item in self._decoded(packet):
-                if isinstance(item, Decoded):
+            for item in items:
+                if not isinstance(item, Damaged):
                     last_picture_s = time.monotonic()
                 yield item
             if self._spec.reconnects and time.monotonic() - last_picture_s > patience_s:
@@ -156,6 +165,41 @@ class Container:
         # Sharing frames among threads delays each by a frame a thread; sharing slices delays none.
         stream.codec_context.thread_type = "SLICE" if self._spec.reconnects else "AUTO"
         return stream
+
+    def _taken(self, packet: "Packet[VideoStream]") -> Iterable[Decoded | Damaged | Undecoded] | None:
+        """What becomes of a packet: it is decoded, or left out. None once stopped."""
+        if packet.is_corrupt:
+            self._packets_damaged += 1
+        received_ns = self._received(packet)
+        if received_ns is None:
+            return None
+        packet.opaque = received_ns
+        skipped = self._judged(packet, received_ns)
+        return self._decoded(packet) if skipped is None else (Undecoded(why=skipped),)
+
+    def _judged(self, packet: "Packet[VideoStream]", received_ns: int) -> Skipped | None:
+        """Whether a live camera's packet is left undecoded."""
+        if self._spec.pace is not Kind.LIVE or packet.size == 0:
+            return None
+        decoder = self._stream.codec_context
+        now_ns = self._clock.monotonic_ns()
+        if self._spec.reconnects:
+            dts, base = packet.dts, packet.time_base
+            media_s = None if dts is None or base is None else float(dts * base)
+            lag_s = self._lag.lag_s(now_ns / NS_PER_S, media_s, waited=self._waited)
+        else:
+            lag_s = (now_ns - received_ns) / NS_PER_S
+        skipped = self._shedder.judge(
+            lag_s=lag_s,
+            is_keyframe=packet.is_keyframe,
+            is_referenced=lambda: (
+                not (packet.is_disposable or is_unreferenced(decoder.name, bytes(packet), decoder.extradata))
+            ),
+        )
+        if skipped is Skipped.LATE and not self._gap:
+            decoder.flush_buffers()  # what it holds would come out behind the gap, too late
+        self._gap = skipped is Skipped.LATE
+        return skipped
 
     def _received(self, packet: "Packet[VideoStream]") -> int | None:
         """When a packet arrived, monotonic ns; in real time its turn is waited for first. None once stopped."""

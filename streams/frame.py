@@ -52,7 +52,8 @@ class FrameMeta:
     epoch: int
     """Counts the camera's connections; frames of different epochs have unrelated times and indices."""
     index: int
-    """0-based within the epoch; counts decoded frames, so frames lost before the decoder leave no gap."""
+    """0-based within the epoch; counts decoded frames and those left undecoded under overload; frames that were lost on
+    the way leave no gap."""
     pts_ns: int
     """Media time in ns since the epoch's first frame; always grows."""
     captured_ns: int

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streams.frame import Picture
+from streams.shed import Skipped
 from streams.state import Cause
 
 
@@ -27,6 +28,13 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undecoded:
+    """A frame that was left out because the machine could not keep up, see `shed`."""
+
+    why: Skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaEnd:
     """How a medium ended."""
 
@@ -42,7 +50,7 @@ class Media(Protocol):
         """What a frame lasts where nothing better is known; above 0."""
         ...
 
-    def read(self) -> Generator[Decoded | Damaged]:
+    def read(self) -> Generator[Decoded | Damaged | Undecoded]:
         """Yield what is decoded until the medium ends; blocks while a stream is silent, up to its stall timeout.
 
         Raises:

@@ -12,9 +12,9 @@ An epoch begins with the first picture of each connection. LIVE says that pictur
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,7 +24,8 @@ from streams.container import Container
 from streams.errors import Closed, SourceError
 from streams.folder import Folder
 from streams.frame import Frame, FrameMeta
-from streams.media import Decoded, Media, MediaEnd
+from streams.media import Damaged, Decoded, Media, MediaEnd, Undecoded
+from streams.shed import Skipped
 from streams.spec import Kind, SourceSpec, judge_kind
 from streams.state import CameraState, CameraStateName, Cause, StateLine
 from streams.timeline import NS_PER_S, Timeline
@@ -65,6 +66,8 @@ class SourceStatistics:
     """Of the present or last connection; 0 before the first."""
     state: CameraStateName | None
     """None before `run`."""
+    skipped: Mapping[Skipped, int] = field(default_factory=dict)
+    """Left undecoded because the machine could not keep up, by why."""
     last_frame_ns: int | None
     """Monotonic ns of the last frame; None before the first."""
 
@@ -120,6 +123,7 @@ class Source:
         self._connections = 0
         self._failed_attempts = 0
         self._repaired_times = 0
+        self._skipped = dict.fromkeys(Skipped, 0)
         self._last_frame_ns: int | None = None
 
     def run(self) -> None:
@@ -164,6 +168,7 @@ class Source:
             repaired_times=self._repaired_times,
             epoch=self._epoch,
             state=self._states.name,
+            skipped=dict(self._skipped),
             last_frame_ns=self._last_frame_ns,
         )
 
@@ -219,34 +224,31 @@ class Source:
             repaired_before = self._repaired_times
             bad_in_a_row = 0
             index = 0
+            pictures = 0
             started_ns = 0
             with closing(media.read()) as items:
                 for item in items:
                     if self._stopped.is_set():
                         break
-                    if not isinstance(item, Decoded):
-                        self._bad_frames += 1
-                        bad_in_a_row += 1
-                        if spec.reconnects and bad_in_a_row >= spec.max_bad_frames:
-                            raise self._error(
-                                Cause.UNDECODABLE, f"{bad_in_a_row} damaged pictures in a row: {item.detail}"
-                            )
+                    if isinstance(item, Undecoded):
+                        self._skipped[item.why] += 1
+                        index += 1
                         continue
-                    bad_in_a_row = 0
+                    bad_in_a_row = self._bad_in_a_row(item, bad_in_a_row)
+                    if not isinstance(item, Decoded):
+                        continue
                     arrived_ns = self._clock.monotonic_ns()
                     received_ns = item.received_ns
                     pts_ns = timeline.place(item.pts_ns)
                     self._repaired_times = repaired_before + timeline.repaired
-                    if index == 0:
+                    if pictures == 0:
                         started_ns = arrived_ns
                         self._begin_epoch()
                     if received_ns is None:
-                        received_ns = arrived_ns
-                        if spec.real_time and not spec.reconnects:
-                            received_ns = started_ns + pts_ns
-                            if self._clock.wait(self._stopped, (received_ns - arrived_ns) / NS_PER_S):
-                                break
-                            arrived_ns = self._clock.monotonic_ns()
+                        received_ns = self._waited_turn(started_ns + pts_ns, arrived_ns)
+                        if received_ns is None:
+                            break
+                        arrived_ns = self._clock.monotonic_ns()
                     live = spec.pace is Kind.LIVE
                     meta = FrameMeta(
                         camera=spec.camera,
@@ -261,15 +263,34 @@ class Source:
                         size_wh=item.picture.size_wh,
                     )
                     index += 1
+                    pictures += 1
                     self._frames += 1
                     self._last_frame_ns = arrived_ns
                     self._on_frame(Frame(meta=meta, picture=item.picture))
             end = media.end()
-            if index == 0 and not self._stopped.is_set():
+            if pictures == 0 and not self._stopped.is_set():
                 raise self._error(Cause.OPEN_FAILED, "it opened, but no picture of it could be decoded")
             return end
         finally:
             media.close()
+
+    def _bad_in_a_row(self, item: Decoded | Damaged, before: int) -> int:
+        """How many damaged pictures came in a row by now; too many of a live source are its loss."""
+        if isinstance(item, Decoded):
+            return 0
+        self._bad_frames += 1
+        if self._spec.reconnects and before + 1 >= self._spec.max_bad_frames:
+            raise self._error(Cause.UNDECODABLE, f"{before + 1} damaged pictures in a row: {item.detail}")
+        return before + 1
+
+    def _waited_turn(self, due_ns: int, now_ns: int) -> int | None:
+        """When a picture whose medium has no clock was received, in monotonic ns; None once stopped.
+
+        A recording in real time waits for its turn; whatever else is received when it is there.
+        """
+        if not self._spec.real_time or self._spec.reconnects:
+            return now_ns
+        return None if self._clock.wait(self._stopped, (due_ns - now_ns) / NS_PER_S) else due_ns
 
     def _begin_epoch(self) -> None:
         self._epoch = self._next_epoch()

@@ -83,6 +83,8 @@ class SourceSpec:
     """Decoder threads. Live ones share a picture's slices, which adds no delay; recorded ones may share frames."""
     real_time: bool = False
     """Play a recording at its own pace, to be treated as live; it still ends."""
+    priority: float = 1.0
+    """How much further than others a live camera may fall behind before frames are left undecoded."""
     folder_fps: float = 25.0
     """Pace of a folder of images."""
     max_bad_frames: int = 250
@@ -97,7 +99,14 @@ class SourceSpec:
             raise self._error("url", self.url, "a file, URL, device or folder")
         if self.rtsp_transport not in {"tcp", "udp"}:
             raise self._error("rtsp_transport", self.rtsp_transport, "tcp or udp")
-        for name in ("open_timeout_s", "stall_timeout_s", "backoff_initial_s", "backoff_auth_s", "folder_fps"):
+        for name in (
+            "open_timeout_s",
+            "stall_timeout_s",
+            "backoff_initial_s",
+            "backoff_auth_s",
+            "folder_fps",
+            "priority",
+        ):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise self._error(name, getattr(self, name), "a number above 0")
         if not self.backoff_initial_s <= self.backoff_max_s < float("inf"):

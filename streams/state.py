@@ -56,6 +56,10 @@ class Cause(StrEnum):
     """The recording is over before its announced end."""
     STOPPED = "stopped"
     """It was asked to stop."""
+    OVERLOADED = "overloaded"
+    """It is live, and the machine can't look at it as often as wanted."""
+    RECOVERED = "recovered"
+    """The machine keeps up with it again."""
     CONSUMER_FAILED = "consumer_failed"
     """Whoever takes the frames raised an error."""
 
