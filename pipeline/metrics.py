@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -111,17 +111,31 @@ class FrameCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._followed: dict[str, Callable[[], Mapping[str, int]]] = {}
 
     def count(self, camera: str, outcome: str, frames: int = 1) -> None:
-        """Count frames of `camera` with `outcome`: decoded, detected, not_due, superseded, expired, undelivered."""
+        """Count frames of `camera` with `outcome`: decoded, detected, not_due, superseded, expired, undelivered.
+
+        A frame is decoded or skipped (see `follow`), and a decoded one becomes one of the others.
+        """
         with self._lock:
             self._counts[camera, outcome] += frames
+
+    def follow(self, camera: str, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Take in outcomes that a camera's source counts itself: skipped_unreferenced, skipped_late."""
+        with self._lock:
+            self._followed[camera] = counts
 
     def snapshot(self) -> Mapping[str, Mapping[str, int]]:
         """By camera, by outcome."""
         with self._lock:
             counts = dict(self._counts)
+            followed = dict(self._followed)
         answer: dict[str, dict[str, int]] = {}
         for (camera, outcome), frames in counts.items():
             answer.setdefault(camera, {})[outcome] = frames
+        for camera, read in followed.items():
+            skipped = {outcome: frames for outcome, frames in read().items() if frames}
+            if skipped:
+                answer.setdefault(camera, {}).update(skipped)
         return answer

@@ -19,13 +19,16 @@ go on.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import cv2
 
@@ -35,31 +38,30 @@ from pipeline.detection import Detection
 from pipeline.errors import StageFailed
 from pipeline.intake import Intake, Work
 from pipeline.metrics import FrameCounts, StageTimes
+from pipeline.overload import CameraLoad, LoadWatch
 from pipeline.retinaface import Detector
+from pipeline.scheduler import Policy as SharePolicy
 from pipeline.scheduler import Share
 from streams.errors import Closed, MailboxTimeoutError, SourceError
 from streams.frame import Frame
 from streams.mailbox import Policy as BoxPolicy
 from streams.mailbox import PutEnd, TakeEnd, open_mailbox
-from streams.state import CameraState
+from streams.source import CameraSource
+from streams.state import CameraState, CameraStateName, Cause
 
 GALLERY_FOLLOW_S = 0.2
 """While faces are in view, the gallery is looked at so often even if no frame comes."""
 
-BATCHES_AHEAD = 2
-"""Detected batches that may wait for the analysis: enough to overlap the two, little enough to stay fresh."""
+LOOK_S: Final = 1.0
+"""How often the cameras' rates are looked at."""
 
+DECODING_NICENESS: Final = 10
+"""How much decoding live cameras gives way to detecting and deciding: under overload many cameras' threads would leave
+the few that look at their pictures next to nothing. It is decoding that can be shed."""
 
-class CameraSource(Protocol):
-    """What the runtime needs of a source; see `streams.source.Source`."""
-
-    def run(self) -> None:
-        """Deliver frames and states until stopped or ended. Blocks."""
-        ...
-
-    def stop(self) -> None:
-        """Make `run` return soon. Any thread."""
-        ...
+BATCHES_AHEAD = 1
+"""Detected batches that may wait for the analysis: enough to overlap the two. Whatever waits here grows old, where it
+could be replaced by a newer frame if it waited in the intake."""
 
 
 SourceFactory = Callable[[Callable[[Frame], None], Callable[[CameraState], None]], CameraSource]
@@ -134,6 +136,7 @@ class Runtime:
         shares = [camera.share for camera in cameras]
         if not shares or len({share.camera for share in shares}) != len(shares):
             raise ValueError("the runtime wants at least one camera, each with an id of its own")
+        self._shares = {share.camera: share for share in shares}
         self._intake = Intake(shares, counts, max_batch=max_batch, max_wait_ns=max_wait_ns)
         self._detection = Detection(detector, times, min_face_px=min_face_px, changes=changes)
         self._new_analysis = new_analysis
@@ -144,6 +147,12 @@ class Runtime:
         self._sources = {
             camera.share.camera: camera.new_source(self._intake.put_frame, self._put_state) for camera in cameras
         }
+        for camera, source in self._sources.items():
+            counts.follow(camera, partial(_skipped, source))
+        self._watch = LoadWatch(
+            {share.camera: share.fps for share in shares if share.fps and share.policy is SharePolicy.LIVE}
+        )
+        self._loads: Mapping[str, CameraLoad] = {}
         self._threads: list[threading.Thread] = []
         self._opencv_threads = 0
         self._lock = threading.Lock()
@@ -162,6 +171,7 @@ class Runtime:
         cv2.setNumThreads(1)
         if self._publisher is not None:
             self._publisher.start()
+        self._spawn("load", self._watch_load)
         self._spawn("analysis", self._analyse)
         self._spawn("detect", self._detect)
         for camera, source in self._sources.items():
@@ -185,6 +195,12 @@ class Runtime:
         """Recordings that could not be opened, by camera."""
         with self._lock:
             return dict(self._failed_cameras)
+
+    @property
+    def loads(self) -> Mapping[str, CameraLoad]:
+        """How each live camera with a wanted rate fared lately, of those that have been connected for a while."""
+        with self._lock:
+            return self._loads
 
     @property
     def last_states(self) -> Mapping[str, CameraState]:
@@ -238,14 +254,30 @@ class Runtime:
         self._threads.append(thread)
         thread.start()
 
-    def _put_state(self, state: CameraState) -> None:
+    def _put_state(self, state: CameraState, *, instead_of: CameraState | None = None) -> None:
+        """Pass a state on, unless it was meant to follow one that has passed."""
         with self._lock:
+            if instead_of is not None and self._last_states.get(state.camera) is not instead_of:
+                return
             self._last_states[state.camera] = state
-        self._intake.put_state(state)
+            self._intake.put_state(state)
         if self._on_state is not None:
             self._on_state(state)
 
+    def _watch_load(self) -> None:
+        """Once a second, see which cameras the machine can't keep up with, and tell each change as a camera's state."""
+        while not self._finished.wait(LOOK_S):
+            states = self.last_states
+            live = frozenset(camera for camera, state in states.items() if state.name is CameraStateName.LIVE)
+            loads, changed = self._watch.look(time.monotonic(), self._counts.snapshot(), live)
+            with self._lock:
+                self._loads = loads
+            for camera in changed:
+                self._put_state(_load_state(states[camera], loads[camera]), instead_of=states[camera])
+
     def _run_camera(self, camera: str, source: CameraSource) -> None:
+        if self._shares[camera].policy is SharePolicy.LIVE:
+            _yield_to_others()
         try:
             source.run()
         except SourceError as error:
@@ -304,3 +336,24 @@ class Runtime:
                 analysis.state(state)
             if item.frames:
                 analysis.round(item.frames)
+
+
+def _skipped(source: CameraSource) -> Mapping[str, int]:
+    return {why.value: frames for why, frames in source.statistics().skipped.items()}
+
+
+def _load_state(state: CameraState, load: CameraLoad) -> CameraState:
+    """A live camera's state that says how it fares."""
+    rates = f"{load.granted_fps:.1f} of {load.wanted_fps:g} detections a second"
+    if load.overloaded:
+        left_out = f"{load.left_out_fps:.1f} frames a second left out"
+        cause, detail = Cause.OVERLOADED, f"the machine cannot keep up: {rates}, {left_out}"
+    else:
+        cause, detail = Cause.RECOVERED, f"the machine keeps up again: {rates}"
+    return replace(state, cause=cause, detail=detail, at_ns=time.time_ns())
+
+
+def _yield_to_others() -> None:
+    """Let the calling thread's processor time go to others first, where the system knows that of single threads."""
+    if hasattr(os, "setpriority") and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DECODING_NICENESS)

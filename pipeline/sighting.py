@@ -41,7 +41,8 @@ class SightingOptions:
         stranger_s: A stranger is embedded again after so long, while shots can still be better: a face that was
             turned away may turn to the camera.
         verify_s: A person who was named is embedded again after so long.
-        verify_gap_s: And when it comes back after it was not seen for so long.
+        verify_gap_s: And when it comes back after it was not seen for so long although it was looked for.
+        verify_unseen_s: And when nobody looked for so long: the tracker had to guess where it went.
         crossing_iou: While two faces' boxes overlap by more than this, the tracker may swap them: both are verified.
         same_face: A shot less similar than this to the fused template looks like someone else.
         lost_s: A face not seen for so long is gone.
@@ -55,6 +56,7 @@ class SightingOptions:
     stranger_s: float = 0.4
     verify_s: float = 2.0
     verify_gap_s: float = 0.3
+    verify_unseen_s: float = 0.6
     crossing_iou: float = 0.05
     same_face: float = 0.35
     lost_s: float = 1.0
@@ -157,6 +159,7 @@ class CameraSightings:
         self._identify = identify
         self._by_track: dict[int, Sighting] = {}
         self._count = 0
+        self._looked_pts_ns = -1
 
     @property
     def open(self) -> tuple[Sighting, ...]:
@@ -189,14 +192,20 @@ class CameraSightings:
                 sighting = self._begin(track_id, glimpse)
                 observed.notices.append(self._notice(NoticeKind.STARTED, sighting))
             else:
-                away_ns = meta.pts_ns - sighting.last.meta.pts_ns
-                sighting.verify |= away_ns >= self._options.verify_gap_s * 1e9 or bool(crossing[row])
+                sighting.verify |= self._was_away(sighting, meta.pts_ns) or bool(crossing[row])
                 sighting.last = glimpse
                 sighting.frames_seen += 1
             observed.numbers[row] = sighting.number
             if self._wants_shot(sighting, float(faces.sizes_px[row])):
                 observed.wanted_rows.append(int(row))
+        self._looked_pts_ns = meta.pts_ns
         return observed
+
+    def _was_away(self, sighting: Sighting, pts_ns: int) -> bool:
+        """Whether a face was unseen for so long that another's may have taken its place."""
+        away_s = (pts_ns - sighting.last.meta.pts_ns) / 1e9
+        missed = sighting.last.meta.pts_ns < self._looked_pts_ns
+        return away_s >= (self._options.verify_gap_s if missed else self._options.verify_unseen_s)
 
     def follow(self, identify: IdentifyOptions) -> None:
         """Decide by another rule from now on."""

@@ -11,7 +11,7 @@ from index.gallery import Gallery
 from pipeline.analysis import AnalysedFrame, Analysis
 from pipeline.canvas import Canvas
 from pipeline.change import ChangeOptions
-from pipeline.engine import Device, EngineOptions, Precision, usable_cpus
+from pipeline.engine import Device, EngineOptions, Precision, choose
 from pipeline.events.event import Event
 from pipeline.events.jsonl import JsonlSink
 from pipeline.events.kafka import KafkaSink
@@ -58,8 +58,11 @@ class Models:
     embedder: MobileFaceNet
 
 
-DETECTOR_STREAMS = 2
-"""Batches of whole pictures under way at once, on a CPU."""
+STREAMS = 2
+"""Pictures that a model has under way at once, on a CPU, each on its share of the processors."""
+
+CPU_BATCH, GPU_BATCH = 2, 8
+"""Most pictures of one detection, where the configuration leaves it open."""
 
 REFINE_CANVAS = Canvas(width=160, height=160)
 """A face that fills two thirds of it is about as large as the embedder's own picture."""
@@ -91,8 +94,7 @@ def open_models(
         cache_dir=store.default_cache_dir() / "engines",
     )
     width, height = detector.canvas
-    # The small models run beside the detector: on half the processors they lose less by waiting for each other.
-    analysing = replace(options, threads=options.threads or max(1, usable_cpus() // 2))
+    options = replace(options, streams=STREAMS)
     return Models(
         detector=RetinaFace.open(
             store.ensure(detector.model, progress=progress),
@@ -100,7 +102,7 @@ def open_models(
             DetectorOptions(
                 canvas=Canvas(width=width, height=height), score_threshold=detector.threshold, nms_iou=detector.nms_iou
             ),
-            replace(options, streams=DETECTOR_STREAMS),
+            options,
             max_batch=max_batch,
             tiles=detector.only_changes,
         ),
@@ -108,13 +110,26 @@ def open_models(
             store.ensure(detector.model, progress=progress),
             manifest.model(detector.model),
             DetectorOptions(canvas=REFINE_CANVAS, score_threshold=REFINE_THRESHOLD, nms_iou=detector.nms_iou),
-            analysing,
+            options,
             max_batch=max_batch,
         ),
         embedder=MobileFaceNet.open(
-            store.ensure(embedder.model, progress=progress), manifest.model(embedder.model), analysing
+            store.ensure(embedder.model, progress=progress), manifest.model(embedder.model), options
         ),
     )
+
+
+def max_batch(config: Config) -> int:
+    """Most pictures of one detection. A CPU takes as long for two as twice for one, so there waiting for more is lost.
+
+    Raises:
+        EngineMissing: No engine is installed.
+        DeviceMissing: The backend cannot use the device that was asked for.
+    """
+    if config.scheduler.max_batch is not None:
+        return config.scheduler.max_batch
+    _backend, device = choose(config.engine.backend, config.engine.device)
+    return CPU_BATCH if device is Device.CPU else GPU_BATCH
 
 
 def photo_reader(
@@ -185,6 +200,7 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
         threads=camera.decode_threads,
+        priority=camera.priority,
         real_time=camera.real_time,
     )
 

@@ -22,7 +22,7 @@ from pipeline.metrics import Ages, FrameCounts, StageTimes
 from pipeline.runtime import Runtime
 from streams.errors import SourceError
 from streams.state import CameraState
-from vidface.assemble import Models, change_options, new_analysis, new_sink, open_models, runtime_camera
+from vidface.assemble import Models, change_options, max_batch, new_analysis, new_sink, open_models, runtime_camera
 from vidface.config.model import Config
 from vidface.errors import BadInput
 from weights.progress import Progress
@@ -77,7 +77,7 @@ class Service:
                 config.detector,
                 config.embedder,
                 config.engine,
-                max_batch=config.scheduler.max_batch,
+                max_batch=max_batch(config),
                 progress=self._progress,
             )
             gallery_path = config.data_dir / GALLERY_FILE
@@ -115,7 +115,7 @@ class Service:
                 on_state=self._on_state,
                 counts=self.counts,
                 times=self.times,
-                max_batch=config.scheduler.max_batch,
+                max_batch=max_batch(config),
                 max_wait_ns=round(config.scheduler.max_wait_ms * 1e6),
                 min_face_px=config.detector.min_face_px,
                 changes=change_options(config.detector),

@@ -28,6 +28,7 @@ from pipeline.scheduler import Policy, Share
 from streams.errors import SourceError
 from streams.fake import Fail, Hold, Lose, Play
 from streams.frame import Frame
+from streams.source import SourceStatistics
 from streams.state import CameraState
 from tests.pipeline.stage import CANVAS, PATIENCE_S, OnFrame, Stage, Walk, clip, enrol, kinds, names, scene
 from tests.schemas import assert_valid
@@ -426,6 +427,9 @@ class SilentSource:
     def run(self) -> None: ...
 
     def stop(self) -> None: ...
+
+    def statistics(self) -> SourceStatistics:
+        raise NotImplementedError
 
 
 def silent(on_frame: Callable[[Frame], None], on_state: Callable[[CameraState], None]) -> SilentSource:

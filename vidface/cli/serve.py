@@ -61,9 +61,11 @@ def serve(
 
 
 def tell_state(state: CameraState) -> None:
-    """Tell the person at the terminal that a camera was lost or is (again) live; the rest is in the events."""
+    """Tell the person at the terminal that a camera was lost, is live, or is too much; the rest is in the events."""
     if state.name is CameraStateName.LOST:
         warn(f"camera {state.camera!r} is lost ({state.cause}): {state.detail}")
+    elif state.cause == Cause.OVERLOADED:
+        warn(f"camera {state.camera!r}: {state.detail}")
     elif state.name is CameraStateName.LIVE:
         note(f"camera {state.camera!r} is live: {state.detail}")
 

@@ -293,7 +293,13 @@ class EnrolConfig(Section):
 class SchedulerConfig(Section):
     """How cameras share the detector."""
 
-    max_batch: int = Field(default=8, ge=1, le=256, description="Most pictures of one detection.")
+    max_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Most pictures of one detection; without it 2 on a CPU, where more gain nothing and wait longer, "
+        "and 8 on a GPU.",
+    )
     max_wait_ms: float = Field(
         default=5.0, ge=0, le=1000, description="Longest wait for a batch to fill. Milliseconds."
     )

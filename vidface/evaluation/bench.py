@@ -28,7 +28,7 @@ from pipeline.intake import Intake
 from pipeline.metrics import FrameCounts, StageTime, StageTimes
 from pipeline.runtime import Camera
 from streams.errors import Closed
-from vidface.assemble import Models, change_options, open_models, runtime_camera
+from vidface.assemble import Models, change_options, max_batch, open_models, runtime_camera
 from vidface.config.model import Config
 from vidface.errors import BadInput, VidfaceError
 from vidface.service import Service
@@ -114,7 +114,7 @@ def measure(
     """
     on_step("compiling models")
     models = open_models(
-        config.detector, config.embedder, config.engine, max_batch=config.scheduler.max_batch, progress=progress
+        config.detector, config.embedder, config.engine, max_batch=max_batch(config), progress=progress
     )
     on_step("checking outputs")
     expected = _serve(reference, models)
@@ -182,7 +182,7 @@ def measure_detect(config: Config, models: Models) -> Throughput:
     """Decode, schedule, scale and detect: the floor under recognition."""
     counts, times, faces = FrameCounts(), StageTimes(), 0
     cameras = _cameras(config)
-    intake = Intake([camera.share for camera in cameras], counts, max_batch=config.scheduler.max_batch)
+    intake = Intake([camera.share for camera in cameras], counts, max_batch=max_batch(config))
     watch = _Watch()
 
     def run_sources() -> None:
