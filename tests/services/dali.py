@@ -24,6 +24,7 @@ _NEEDED = (
     "libcst",
     "nvtx",
     "optree",
+    "typing-extensions",
     "wheel",
 )
 """DALI and what importing it needs; not the CUDA libraries that it decodes still images with."""
@@ -31,26 +32,35 @@ _NEEDED = (
 
 def missing() -> str | None:
     """What is absent, in words; None if it is there."""
-    try:
-        importlib.metadata.version("nvidia-dali-cuda120")
-    except importlib.metadata.PackageNotFoundError:
-        return "nvidia-dali-cuda120 is not installed; 'make services' installs it"
-    return None
+    absent = [name for name in _NEEDED if not _is_installed(name)]
+    return f"not installed: {', '.join(absent)}; 'make services' installs them" if absent else None
 
 
 def install() -> None:
-    """Install the locked versions; raises `CalledProcessError`."""
+    """Install the locked versions of what is absent; raises `CalledProcessError`."""
+    entries = locked(_LOCK.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         lock = Path(folder, "dali.txt")
-        lock.write_text("\n".join(locked(_LOCK.read_text(encoding="utf-8"))), encoding="utf-8")
+        lock.write_text(
+            "\n".join(entry for name, entry in entries.items() if not _is_installed(name)), encoding="utf-8"
+        )
         quietly = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
         subprocess.run([sys.executable, "-m", "pip", "install", *quietly, "-r", lock], check=True, timeout=900)
 
 
-def locked(text: str) -> list[str]:
-    """The entries of a lock file that DALI needs: each a line with its hashes on those that follow."""
-    entries = re.findall(r"^[A-Za-z0-9].*(?:\\\n.*)*", text, re.MULTILINE)
-    return [entry for entry in entries if re.split(r"[=<>~! ;\[]", entry, maxsplit=1)[0] in _NEEDED]
+def locked(text: str) -> dict[str, str]:
+    """Name -> entry, a line with its hashes on those that follow, of what DALI needs in a lock file."""
+    entries = re.findall(r"^[A-Za-z0-9][^\\\n]*(?:\\\n[^\\\n]*)*", text, re.MULTILINE)
+    named = {re.split(r"[=<>~! ;\[]", entry, maxsplit=1)[0]: entry for entry in entries}
+    return {name: named[name] for name in _NEEDED}
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
