@@ -13,10 +13,12 @@ Reading order:
 - `source`: `Source`, the loop; with `backoff`, `timeline` (media time) and `clock`.
 - `media`: what a loop reads from; behind it `container` (anything FFmpeg opens), `folder` (images) and `interrupt`
   (breaking into FFmpeg's blocking calls).
+- `decoder`: what decodes a camera, and whether it can be had here; `dali`, fed by `group` with groups of pictures.
 - `picture`: pixels on demand, from a decoder's planes or an array.
 - `mailbox`: the only queue.
 - `fake`: `FakeSource` and `FakeClock`, for whoever tests what is built on this.
 - `redact`, `errors`.
 
-This package imports nothing else of the project. PyAV has its door in `container` and `picture`.
+This package imports nothing else of the project. PyAV has its door in `container` and `picture`,
+DALI in `dali`.
 """

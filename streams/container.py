@@ -13,6 +13,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from streams.clock import SYSTEM_CLOCK, Clock
+from streams.dali import CPU_CODECS, DaliDecoder
+from streams.decoder import nvdec
 from streams.errors import PictureError, SourceError
 from streams.frame import Picture
 from streams.interrupt import Interrupt
@@ -21,7 +23,7 @@ from streams.nal import is_unreferenced
 from streams.picture import DecodedPicture, UprightPicture
 from streams.redact import redact_text
 from streams.shed import LagMeter, Shedder, Skipped
-from streams.spec import DEVICE_PREFIX, Kind, SourceSpec
+from streams.spec import DEVICE_PREFIX, DecodeDevice, Kind, SourceSpec
 from streams.state import Cause
 from streams.timeline import NS_PER_S
 
@@ -74,6 +76,9 @@ class Container:
             container.close()
             raise
         self._container: InputContainer | None = container
+        self._dali: DaliDecoder | None = None
+        if spec.decode in {DecodeDevice.DALI, DecodeDevice.DALI_CPU}:
+            self._dali = DaliDecoder(self._stream, device_id=0 if spec.decode is DecodeDevice.DALI else None)
         self._expected_end_s = _expected_end_s(container, self._stream)
 
     @property
@@ -133,6 +138,8 @@ class Container:
     def close(self) -> None:
         """See `Media.close`."""
         container, self._container = self._container, None
+        if self._dali is not None:
+            self._dali.close()
         if container is not None:
             container.close()
 
@@ -148,9 +155,12 @@ class Container:
                     format="v4l2" if is_device else None,
                     options=_options(spec),
                     timeout=(spec.open_timeout_s, spec.stall_timeout_s) if self._is_network else None,
+                    hwaccel=nvdec() if spec.decode is DecodeDevice.NVDEC else None,
                 )
         except (av.FFmpegError, ValueError) as error:
             raise self._open_error(error) from None  # the error itself shows the address with its password
+        except RuntimeError:  # PyAV's word for a GPU that decodes nothing of what it holds
+            raise self._error(Cause.OPEN_FAILED, "NVDEC decodes nothing of it; decode it on the cpu") from None
 
     def _chosen(self, container: InputContainer) -> VideoStream:
         stream = container.streams.best("video")
@@ -160,6 +170,14 @@ class Container:
         decoder: object = stream.codec_context
         if decoder is None:
             raise self._error(Cause.OPEN_FAILED, "its codec has no decoder here; set the camera or encode it to H.264")
+        codec, decode = stream.codec_context.name, self._spec.decode
+        # Where the GPU decodes another stream of it, PyAV would decode this one on the CPU.
+        if decode is DecodeDevice.NVDEC and not stream.codec_context.is_hwaccel:
+            raise self._error(Cause.OPEN_FAILED, f"NVDEC does not decode {codec} here; decode it on the cpu")
+        if decode is DecodeDevice.DALI_CPU and codec not in CPU_CODECS:
+            raise self._error(
+                Cause.OPEN_FAILED, f"DALI decodes {', '.join(sorted(CPU_CODECS))} without a GPU, not {codec}"
+            )
         stream.codec_context.thread_count = self._spec.threads
         stream.codec_context.copy_opaque = True  # a picture carries the time at which its packet arrived
         # Sharing frames among threads delays each by a frame a thread; sharing slices delays none.
@@ -213,6 +231,9 @@ class Container:
         return None if self._clock.wait(self._stopped, (due_ns - now_ns) / NS_PER_S) else due_ns
 
     def _decoded(self, packet: "Packet[VideoStream] | None") -> Iterator[Decoded | Damaged]:
+        if self._dali is not None:
+            yield from self._decoded_by_dali(self._dali, packet)
+            return
         try:
             frames = self._stream.codec_context.decode(packet)
         except av.error.EOFError:
@@ -224,7 +245,7 @@ class Container:
             pts_ns: int | None = None
             if frame.pts is not None and frame.time_base is not None:
                 pts_ns = frame.pts * frame.time_base.numerator * NS_PER_S // frame.time_base.denominator
-                self._last_pts_s = max(self._last_pts_s or 0.0, pts_ns / NS_PER_S)
+                self._reached(pts_ns)
             if frame.is_corrupt:
                 yield Damaged(detail="a picture with missing or damaged parts")
                 continue
@@ -238,6 +259,20 @@ class Container:
                 picture = UprightPicture(picture, quarter_turns=quarter_turns)
             received_ns = frame.opaque if isinstance(frame.opaque, int) else None
             yield Decoded(picture=picture, pts_ns=pts_ns, received_ns=received_ns)
+
+    def _decoded_by_dali(
+        self, decoder: DaliDecoder, packet: "Packet[VideoStream] | None"
+    ) -> Iterator[Decoded | Damaged]:
+        try:
+            for item in decoder.decode(packet):
+                if isinstance(item, Decoded) and item.pts_ns is not None:
+                    self._reached(item.pts_ns)
+                yield item
+        except PictureError as error:
+            raise self._error(Cause.UNDECODABLE, str(error)) from None
+
+    def _reached(self, pts_ns: int) -> None:
+        self._last_pts_s = max(self._last_pts_s or 0.0, pts_ns / NS_PER_S)
 
     def _broken(self, error: av.FFmpegError) -> Iterator[Decoded | Damaged]:
         """Reading failed: a stream raises; a recording gives what its decoder still holds, and ends."""

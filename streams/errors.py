@@ -5,6 +5,7 @@
     StreamsError
     ├── SourceError (OSError)                a camera or recording could not be opened or read
     ├── SourceSpecError (ValueError)         a source is described in a way that cannot work
+    ├── DecoderMissing (RuntimeError)        what should decode a camera is not here
     ├── PictureError (ValueError)            pixels that cannot be had: size, layout or colour space
     ├── IllegalTransitionError (RuntimeError)  a camera's state was moved where it cannot go
     ├── Closed (EOFError)                    the other end of a mailbox is gone
@@ -40,6 +41,10 @@ class SourceError(StreamsError, OSError):
 
 class SourceSpecError(StreamsError, ValueError):
     """A source's description contradicts itself or is out of range."""
+
+
+class DecoderMissing(StreamsError, RuntimeError):
+    """The decoder that was asked for is absent; there is no silent fallback."""
 
 
 class PictureError(StreamsError, ValueError):

@@ -21,12 +21,13 @@ from typing import Final, Protocol
 from streams.backoff import Backoff
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.container import Container
+from streams.decoder import require_decoder
 from streams.errors import Closed, SourceError
 from streams.folder import Folder
 from streams.frame import Frame, FrameMeta
 from streams.media import Damaged, Decoded, Media, MediaEnd, Undecoded
 from streams.shed import Skipped
-from streams.spec import Kind, SourceSpec, judge_kind
+from streams.spec import DecodeDevice, Kind, SourceSpec, judge_kind
 from streams.state import CameraState, CameraStateName, Cause, StateLine
 from streams.timeline import NS_PER_S, Timeline
 
@@ -109,7 +110,11 @@ class Source:
                 the source quietly; any other error ends it and comes out of `run`.
             on_state: Takes each change of state, in the thread of `run`.
             clock: Time.
+
+        Raises:
+            DecoderMissing: What should decode it is not here.
         """
+        require_decoder(spec)
         self._spec = spec
         self._next_epoch = next_epoch
         self._on_frame = on_frame
@@ -315,5 +320,12 @@ def open_media(spec: SourceSpec, stopped: threading.Event, clock: Clock = SYSTEM
         SourceError: It cannot be opened.
     """
     if Path(spec.url).is_dir():
+        if spec.decode is not DecodeDevice.CPU:
+            raise SourceError(
+                camera=spec.camera,
+                source=spec.source,
+                cause=Cause.OPEN_FAILED,
+                detail=f"a folder of images is decoded on the cpu, not by {spec.decode}; leave decode out",
+            )
         return Folder(spec)
     return Container(spec, stopped, clock)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -20,6 +20,19 @@ class Kind(Enum):
     """Every frame is delivered, the consumer may make it wait; it has an end."""
     LIVE = "live"
     """Frames come when they come; after a loss it is connected again, for ever."""
+
+
+class DecodeDevice(StrEnum):
+    """What turns a camera's packets into pictures."""
+
+    CPU = "cpu"
+    """FFmpeg's decoders."""
+    NVDEC = "nvdec"
+    """FFmpeg's, on an NVIDIA GPU."""
+    DALI = "dali"
+    """NVIDIA DALI on a GPU. Live pictures come a group of pictures late."""
+    DALI_CPU = "dali-cpu"
+    """DALI's same graph without a GPU, for VP8, VP9 and MJPEG; slower than `CPU`, and there to be tested."""
 
 
 DEVICE_PREFIX: Final = "/dev/"
@@ -79,8 +92,10 @@ class SourceSpec:
     """Longest wait between attempts: a camera that returns is back within this and the time to connect."""
     backoff_auth_s: float = 30.0
     """Wait after a refused user or password: cameras lock those out who keep trying."""
+    decode: DecodeDevice = DecodeDevice.CPU
+    """What decodes it; one that is absent is an error, see `streams.decoder`."""
     threads: int = 1
-    """Decoder threads. Live ones share a picture's slices, which adds no delay; recorded ones may share frames."""
+    """CPU decoder threads. Live ones share a picture's slices, which adds no delay; recorded ones may share frames."""
     real_time: bool = False
     """Play a recording at its own pace, to be treated as live; it still ends."""
     priority: float = 1.0

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.services import dali
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 BASE = PROJECT["project"]["dependencies"]
@@ -53,3 +54,12 @@ def test_opencv_comes_without_windows(lock: str) -> None:
 def test_what_cannot_share_an_environment_does_not() -> None:
     assert not {"onnxruntime", "faiss-cpu"} & set(locked("gpu"))
     assert not {"onnxruntime-gpu", "faiss-gpu-cu12", "torch"} & (set(locked("cpu")) | set(locked("dev")))
+
+
+def test_dali_for_its_tests_comes_from_the_lock_of_gpus() -> None:
+    entries = dali.locked((REPOSITORY / "requirements" / "gpu.txt").read_text(encoding="utf-8"))
+    assert entries["nvidia-dali-cuda120"].startswith("nvidia-dali-cuda120==")
+    assert all("--hash=sha256:" in entry for entry in entries.values())
+    # What the development set holds as well is not fetched again: it must be the same.
+    for name in entries.keys() & locked("dev").keys():
+        assert entries[name].splitlines()[0] == locked("dev")[name]

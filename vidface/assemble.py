@@ -27,7 +27,7 @@ from pipeline.scheduler import Policy, Share
 from pipeline.sighting import SightingOptions
 from pipeline.track import ByteTracker, TrackOptions
 from streams.source import Source
-from streams.spec import Kind, SourceSpec
+from streams.spec import DecodeDevice, Kind, SourceSpec
 from vidface.config.model import (
     CameraConfig,
     Config,
@@ -199,6 +199,7 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
         rtsp_transport=camera.rtsp_transport.value,
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
+        decode=DecodeDevice(camera.decode.value),
         threads=camera.decode_threads,
         priority=camera.priority,
         real_time=camera.real_time,

@@ -5,17 +5,19 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import PictureError
 from streams.frame import Picture, U8Image
-from streams.picture import ArrayPicture, DecodedPicture, UprightPicture
+from streams.picture import ArrayPicture, DecodedPicture, UprightPicture, _bgr_from_yuv, _plane
 from tests.media.clips import numbered
 
 SIZE_WH = (322, 242)
 COLORSPACES = {"untagged": 2, "bt709": 1, "bt601": 5, "smpte170m": 6, "bt2020": 9}
+PLANAR_FORMATS = ["yuv420p", "yuvj420p", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"]
 RANGES = {"untagged": 0, "limited": 1, "full": 2}
 
 
@@ -44,15 +46,43 @@ def _mean_difference(a: U8Image, b: U8Image) -> float:
 
 @pytest.mark.parametrize("color_range", RANGES.values(), ids=RANGES)
 @pytest.mark.parametrize("colorspace", COLORSPACES.values(), ids=COLORSPACES)
-@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "nv12", "yuv422p", "yuvj422p", "yuv444p"])
+@pytest.mark.parametrize("pixel_format", PLANAR_FORMATS)
 def test_a_crop_from_the_planes_is_what_the_whole_picture_has_there(
     pixel_format: str, colorspace: int, color_range: int
 ) -> None:
     picture = _decoded(pixel_format, colorspace=colorspace, color_range=color_range)
     crop = picture.crop_bgr(101, 50, 252, 201)
     assert picture._full is None  # it was cut, not taken from a whole conversion
-    whole = _decoded(pixel_format, colorspace=colorspace, color_range=color_range).bgr()
-    assert _mean_difference(crop, whole[50:201, 101:252]) < 2.0
+    whole = picture._frame.reformat(format="bgr24", threads=1).to_ndarray()
+    assert _mean_difference(crop, np.asarray(whole[50:201, 101:252], np.uint8)) < 2.0
+
+
+def _by_the_formula(picture: DecodedPicture, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Every sample converted in floating point at the full size, then averaged."""
+    frame = picture._frame
+    width, height = picture.size_wh
+    planar = frame.reformat(format="yuv420p", threads=1) if frame.format.name == "nv12" else frame
+    planes = [_plane(planar, index)[:rows, :columns] for index, (rows, columns) in enumerate(_plane_sizes(planar))]
+    yuv = np.stack([cv2.resize(each, (width, height), interpolation=cv2.INTER_NEAREST) for each in planes], axis=2)
+    full_range = frame.format.name.startswith("yuvj") or frame.color_range == 2
+    matrix = _bgr_from_yuv(frame.colorspace, full_range=full_range)
+    small = cv2.resize(yuv.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+    return np.asarray(np.clip(small @ matrix[:, :3].T + matrix[:, 3], 0, 255), np.float32)
+
+
+def _plane_sizes(frame: av.VideoFrame) -> list[tuple[int, int]]:
+    return [(plane.height, plane.width) for plane in frame.planes]
+
+
+@pytest.mark.parametrize("color_range", RANGES.values(), ids=RANGES)
+@pytest.mark.parametrize("colorspace", COLORSPACES.values(), ids=COLORSPACES)
+@pytest.mark.parametrize("pixel_format", PLANAR_FORMATS)
+def test_colours_are_right_at_every_size(pixel_format: str, colorspace: int, color_range: int) -> None:
+    picture = _decoded(pixel_format, colorspace=colorspace, color_range=color_range)
+    for size_wh in ((161, 121), (80, 60), SIZE_WH):
+        difference = picture.scaled_bgr(size_wh) - _by_the_formula(picture, size_wh)
+        assert np.abs(difference).mean() < 0.8
+        assert np.abs(difference.mean(axis=(0, 1))).max() < 0.8  # no colour is darker or lighter as a whole
 
 
 def test_the_range_and_the_colour_space_make_a_difference() -> None:

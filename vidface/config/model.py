@@ -42,6 +42,14 @@ class RtspTransport(StrEnum):
     UDP = "udp"
 
 
+class DecodeDevice(StrEnum):
+    """What turns a camera's packets into pictures."""
+
+    CPU = "cpu"
+    NVDEC = "nvdec"
+    DALI = "dali"
+
+
 def _source(source: str, info: ValidationInfo) -> str:
     if not source.strip():
         raise PydanticCustomError("source", "expected a file, a folder of pictures, a device or a URL")
@@ -92,7 +100,17 @@ class CameraConfig(Section):
         le=1000,
         description="Its weight when the machine cannot keep up, relative to the other cameras'.",
     )
-    decode_threads: int = Field(default=1, ge=1, le=64, description="CPU threads of its decoder.")
+    decode: DecodeDevice = Field(
+        default=DecodeDevice.CPU,
+        description="What decodes it: cpu; nvdec, an NVIDIA GPU; dali, the same through vidface[gpu], for recordings: "
+        "a live camera's pictures come a group of pictures late. One that is absent is an error.",
+    )
+    decode_threads: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="CPU threads of its decoder. More make a single recording quicker, and cost more in all.",
+    )
     real_time: bool = Field(default=False, description="Play a recording at its own pace, as if it were a live camera.")
 
     @model_validator(mode="after")

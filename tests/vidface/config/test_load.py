@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from streams.spec import DecodeDevice
 from tests.vidface.conftest import WriteConfig
+from vidface.assemble import source_spec
 from vidface.config import JsonlSinkConfig, KafkaSinkConfig, load_config
 from vidface.errors import ConfigError
 
@@ -49,6 +51,13 @@ def test_defaults(write_config: WriteConfig, tmp_path: Path) -> None:
     assert (sink.name, sink.path) == ("jsonl", tmp_path / "state" / "events.jsonl")
     assert config.detector.canvas == (640, 384)
     assert config.cameras[0].detect_every is None
+    assert source_spec(config.cameras[0]).decode is DecodeDevice.CPU
+
+
+@pytest.mark.parametrize("decode", ["cpu", "nvdec", "dali"])
+def test_a_camera_is_decoded_where_it_says(write_config: WriteConfig, decode: str) -> None:
+    config = load_config(write_config(f"cameras: [{{id: a, source: x, decode: {decode}}}]\n"))
+    assert source_spec(config.cameras[0]).decode == decode
 
 
 def test_paths_count_from_the_files_folder(
@@ -174,6 +183,11 @@ BAD = [
         "cameras: [{id: a, source: x, decode_threads: yes}]",
         ["cameras[0].decode_threads: expected a whole number from 1 to 64; given yes"],
         id="yes for a number",
+    ),
+    pytest.param(
+        "cameras: [{id: a, source: x, decode: dali-cpu}]",
+        ["cameras[0].decode: expected one of cpu, nvdec, dali; given 'dali-cpu'"],
+        id="a decoder for tests",
     ),
     pytest.param(
         "cameras: [{id: a, source: x, real_time: maybe}]", ["expected true or false; given 'maybe'"], id="maybe"
