@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -42,10 +43,9 @@ def rates() -> ServiceRates:
 
 
 def drawn(rates: ServiceRates) -> list[str]:
-    console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed below
-    with console.file:
-        console.print(draw(rates))
-        return [line.rstrip() for line in console.export_text().splitlines()]
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(draw(rates))
+    return [line.rstrip() for line in console.export_text().splitlines()]
 
 
 def test_once_as_json(run: RunCommand, url: str) -> None:

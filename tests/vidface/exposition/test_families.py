@@ -114,8 +114,8 @@ def test_it_is_legal_openmetrics_also_while_there_is_nothing_yet(phase: Phase) -
     empty = ServiceStatus(
         version="1", phase=phase, failure=None, taken_ns=0, uptime_s=0, cameras=(), stages={}, sinks=(), events={}
     )
-    text = generate_openmetrics(new_registry(lambda: empty)).decode()
-    names = {family.name for family in parse_openmetrics(text)}
+    text = generate_openmetrics(new_registry(lambda: empty)).decode()  # type: ignore[no-untyped-call]
+    names = {family.name for family in parse_openmetrics(text)}  # type: ignore[no-untyped-call]
     assert {"vidface_frames", "vidface_phase", "process_cpu_seconds", "python_info"} <= names
 
 
