@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -139,3 +139,21 @@ class FrameCounts:
             if skipped:
                 answer.setdefault(camera, {}).update(skipped)
         return answer
+
+
+class EventCounts:
+    """Counts emitted events by type. Any thread may count and read."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def count(self, types: Iterable[str]) -> None:
+        """Count one event of each of `types`."""
+        with self._lock:
+            self._counts.update(types)
+
+    def snapshot(self) -> Mapping[str, int]:
+        """The counts so far, by type."""
+        with self._lock:
+            return dict(self._counts)

@@ -46,7 +46,7 @@ from streams.errors import Closed, MailboxTimeoutError, SourceError
 from streams.frame import Frame
 from streams.mailbox import Policy as BoxPolicy
 from streams.mailbox import PutEnd, TakeEnd, open_mailbox
-from streams.source import CameraSource
+from streams.source import CameraSource, SourceStatistics
 from streams.state import CameraState, CameraStateName, Cause
 
 GALLERY_FOLLOW_S = 0.2
@@ -160,6 +160,7 @@ class Runtime:
         self._failed_cameras: dict[str, SourceError] = {}
         self._last_states: dict[str, CameraState] = {}
         self._finished = threading.Event()
+        self._stopping = False  # a plain flag: `stop` runs in signal handlers, where no lock may be waited for
         self._put: PutEnd[_Detected]
         self._take: TakeEnd[_Detected]
         self._put, self._take = open_mailbox(BATCHES_AHEAD, BoxPolicy.BLOCK)
@@ -208,8 +209,24 @@ class Runtime:
         with self._lock:
             return dict(self._last_states)
 
+    @property
+    def failure(self) -> StageFailed | None:
+        """The first failure of a stage; None while all work. Any thread."""
+        with self._lock:
+            return self._failure
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was asked to stop, has failed, or has analysed everything there was. Any thread."""
+        return self._stopping or self._finished.is_set()
+
+    def source_statistics(self) -> Mapping[str, SourceStatistics]:
+        """What each camera's source has done so far. Any thread."""
+        return {camera: source.statistics() for camera, source in self._sources.items()}
+
     def stop(self) -> None:
         """Ask every camera to stop; the rest follows in order. Returns at once. Any thread, any number of times."""
+        self._stopping = True
         for source in self._sources.values():
             source.stop()
 

@@ -44,6 +44,7 @@ DOORS: Mapping[str, Mapping[str, str]] = {
     "faiss": {"index/search.py": "searches"},
     "kafka": {"pipeline/events/kafka*.py": "a sink"},
     "trackers": {"pipeline/track.py": "follows faces"},
+    "prometheus_client": {"vidface/exposition/*.py": "metrics are told in its format"},
     "supervision": {"pipeline/track.py": "the tracker's own types"},
     **{
         library: {"vidface/*.py": "an edge of the application", "vidface/**/*.py": "likewise"}

@@ -5,6 +5,8 @@
     ├── UsageError      a command line that asks for the impossible (ValueError)
     ├── BadInput        a file that is not what a command takes    (ValueError)
     ├── NothingToTail   `events tail` has no sink it can follow     (LookupError)
+    ├── PortTaken       the metrics port can't be listened on       (OSError)
+    ├── NothingAnswers  no running service where `top` looks        (ConnectionError)
     └── Declined        the user answered no                        (RuntimeError)
 
 Each also inherits the builtin named beside it. `exit_status` is what the command line ends with, `code` what a
@@ -76,6 +78,18 @@ class NothingToTail(VidfaceError, LookupError):
     """`vidface events tail` was given a configuration without a sink that it can follow."""
 
     code = "nothing_to_tail"
+
+
+class PortTaken(VidfaceError, OSError):
+    """The port that metrics should be told on can't be listened on."""
+
+    code = "port_taken"
+
+
+class NothingAnswers(VidfaceError, ConnectionError):
+    """No running service answers where `vidface top` looks for one."""
+
+    code = "nothing_answers"
 
 
 class Declined(VidfaceError, RuntimeError):

@@ -6,6 +6,7 @@ gallery, the outbox, the sinks' files. The outbox is closed last, after every th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,13 +19,26 @@ from pipeline.events.event import Event
 from pipeline.events.outbox import Outbox
 from pipeline.events.publisher import Publisher, SinkStatistics
 from pipeline.events.sink import Sink
-from pipeline.metrics import Ages, FrameCounts, StageTimes
+from pipeline.metrics import Ages, EventCounts, FrameCounts, StageTimes
 from pipeline.runtime import Runtime
 from streams.errors import SourceError
+from streams.spec import Kind
 from streams.state import CameraState
-from vidface.assemble import Models, change_options, max_batch, new_analysis, new_sink, open_models, runtime_camera
+from vidface.assemble import (
+    Models,
+    change_options,
+    max_batch,
+    new_analysis,
+    new_sink,
+    open_models,
+    runtime_camera,
+    source_spec,
+)
 from vidface.config.model import Config
+from vidface.config.secrets import mask_text
 from vidface.errors import BadInput
+from vidface.status import CameraStatus, Phase, ServiceStatus
+from vidface.version import installed_version
 from weights.progress import Progress
 
 GALLERY_FILE = "gallery.db"
@@ -65,7 +79,11 @@ class Service:
         self._stack = ExitStack()
         self._runtime: Runtime
         self._publisher: Publisher
+        # Seen by threads that ask for the status: set last, when both of the above run.
+        self._running: Runtime | None = None
+        self._made_ns = time.monotonic_ns()
         self.counts = FrameCounts()
+        self.events = EventCounts()
         self.times = StageTimes()
         self.ages = Ages()
 
@@ -95,6 +113,7 @@ class Service:
             def emit(events: Sequence[Event]) -> None:
                 with self.times.measure("outbox", len(events)):
                     outbox.append(events)
+                self.events.count(event.type for event in events)
 
             self._runtime = Runtime(
                 cameras=[
@@ -122,6 +141,7 @@ class Service:
                 drain_timeout_s=self._drain_timeout_s,
             )
             stack.enter_context(self._runtime)
+            self._running = self._runtime
             self._stack = stack.pop_all()
         return self
 
@@ -151,6 +171,50 @@ class Service:
     def sinks(self) -> tuple[SinkStatistics, ...]:
         """What each sink has delivered, and what it has not; also after the end."""
         return self._publisher.statistics()
+
+    def status(self) -> ServiceStatus:
+        """How it is now. Any thread, at any time: also before it is entered and after it was left."""
+        runtime = self._running
+        failure = runtime.failure if runtime else None
+        if failure is not None:
+            phase = Phase.FAILED
+        elif runtime is None:
+            phase = Phase.STARTING
+        else:
+            phase = Phase.ENDING if runtime.ending else Phase.RUNNING
+        now_ns = time.monotonic_ns()
+        return ServiceStatus(
+            version=installed_version(),
+            phase=phase,
+            failure=mask_text(str(failure)) if failure else None,
+            taken_ns=now_ns,
+            uptime_s=(now_ns - self._made_ns) / 1e9,
+            cameras=self._camera_statuses(runtime) if runtime else (),
+            stages=self.times.snapshot(),
+            sinks=self._publisher.statistics() if runtime else (),
+            events=self.events.snapshot(),
+        )
+
+    def _camera_statuses(self, runtime: Runtime) -> tuple[CameraStatus, ...]:
+        frames, ages = self.counts.snapshot(), self.ages.snapshot()
+        states, sources = runtime.last_states, runtime.source_statistics()
+        statuses = []
+        for camera in self._config.cameras:
+            state = states.get(camera.id)
+            statuses.append(
+                CameraStatus(
+                    camera=camera.id,
+                    state=state.name if state else None,
+                    cause=state.cause if state else None,
+                    since_unix_ns=state.at_ns if state else None,
+                    live=source_spec(camera).pace is Kind.LIVE,
+                    wanted_fps=camera.detect_fps,
+                    frames=frames.get(camera.id, {}),
+                    source=sources[camera.id],
+                    ages=ages.get(camera.id),
+                )
+            )
+        return tuple(statuses)
 
 
 def require_recordings(config: Config) -> None:

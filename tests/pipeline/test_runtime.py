@@ -421,6 +421,32 @@ def test_stage_times_are_kept(tmp_path: Path) -> None:
     assert times["detect"].items == 10
 
 
+def test_it_tells_how_it_goes_and_how_it_ended(tmp_path: Path) -> None:
+    hold = Hold(release=threading.Event())
+    stage = Stage(tmp_path, {"door": [*clip(3, ADA), hold]})
+    with stage.runtime() as runtime:
+        stage.wait_delivered("door", 3)
+        assert (runtime.failure, runtime.ending) == (None, False)
+        assert runtime.source_statistics()["door"].frames == 3
+        hold.release.set()
+        assert runtime.wait(PATIENCE_S)
+        assert (runtime.failure, runtime.ending) == (None, True)
+
+
+def test_a_failure_is_told_before_anybody_waits_for_the_end(tmp_path: Path) -> None:
+    class BrokenDetector(FakeDetector):
+        def detect(self, batch: NDArray[np.uint8]) -> list[Faces]:
+            raise OSError(f"the chip melted under {len(batch)} pictures")
+
+    stage = Stage(tmp_path, {"door": clip(3, ADA)}, detector=BrokenDetector(CANVAS))
+    with pytest.raises(StageFailed), stage.runtime() as runtime:  # noqa: PT012 - what it tells is looked at while it runs
+        with pytest.raises(StageFailed):
+            runtime.wait(PATIENCE_S)
+        assert runtime.failure is not None
+        assert runtime.failure.stage == "detect"
+        assert runtime.ending
+
+
 class SilentSource:
     """A source that does nothing."""
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
-from vidface.cli import bench, boundary, config, demo, detect, enroll, evaluate, events, gallery, serve, weights
+from vidface.cli import bench, boundary, config, demo, detect, enroll, evaluate, events, gallery, serve, top, weights
+from vidface.version import installed_version
 
 COMMANDS = (
     serve,
+    top,
     enroll,
     gallery,
     events,
@@ -34,14 +35,6 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"vidface {installed_version()}")
         raise typer.Exit
-
-
-def installed_version() -> str:
-    """The version of the installed package; ``unknown`` where only its source lies here."""
-    try:
-        return version("vidface")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def build() -> typer.Typer:

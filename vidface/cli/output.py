@@ -11,14 +11,16 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -90,6 +92,23 @@ def show_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for row in cells:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
     _console(stderr=False).print(table, soft_wrap=False)
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at stdout."""
+    return sys.stdout.isatty()
+
+
+def print_rich(drawn: RenderableType) -> None:
+    """Print what was drawn on stdout."""
+    _console(stderr=False).print(drawn, soft_wrap=False)
+
+
+@contextmanager
+def live_display() -> Iterator[Callable[[RenderableType], None]]:
+    """A place on the terminal that shows what it was last given. Makes no thread."""
+    with Live(console=_console(stderr=False), auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda drawn: live.update(drawn, refresh=True)
 
 
 def show_json(value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,11 +40,14 @@ def serve(
     from vidface.cli.weights import pull_progress
     from vidface.service import Service
 
-    with (
-        pull_progress() as pulling,
-        Service(loaded, on_state=tell_state, progress=pulling) as service,
-        stop_on_signals(service),
-    ):
+    with ExitStack() as stack:
+        pulling = stack.enter_context(pull_progress())
+        service = Service(loaded, on_state=tell_state, progress=pulling)
+        if loaded.metrics.port is not None:
+            # Before anything else: a taken port is told before cameras are connected, and /readyz says what is awaited.
+            stack.enter_context(tell_metrics(loaded.metrics.host, loaded.metrics.port, service))
+        stack.enter_context(service)
+        stack.enter_context(stop_on_signals(service))
         cameras = len(loaded.cameras)
         sinks = ", ".join(sink.name for sink in loaded.sinks)
         note(f"watching {cameras} camera{'s' * (cameras != 1)}; events go to {sinks}; stop with Ctrl-C")
@@ -58,6 +61,20 @@ def serve(
         complain(str(error))
     if service.failed_cameras:
         raise typer.Exit(1)
+
+
+@contextmanager
+def tell_metrics(host: str, port: int, service: Service) -> Iterator[None]:
+    """Answer on the metrics port until the service has ended.
+
+    Raises:
+        PortTaken: The port can't be listened on.
+    """
+    from vidface.exposition.server import ExpositionServer
+
+    with ExpositionServer(host, port, service.status) as server:
+        note(f"metrics are at {server.url}/metrics")
+        yield
 
 
 def tell_state(state: CameraState) -> None:

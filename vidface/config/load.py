@@ -64,6 +64,7 @@ LOOKS_TO_FOLLOW = 2
 """Detections within `lost_s` that following a face needs at least: one may miss it."""
 
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\]):")
+_LOOPBACK_HOST = re.compile(r"localhost|127\.[0-9.]+|::1")
 
 
 def warnings_of(config: Config) -> list[str]:
@@ -90,6 +91,12 @@ def warnings_of(config: Config) -> list[str]:
             file = getattr(sink, field, None)
             if file is not None and not file.exists():
                 words.append(f"sinks[{position}].{field}: {file} does not exist here")
+    metrics = config.metrics
+    if metrics.port is not None and not _LOOPBACK_HOST.fullmatch(metrics.host):
+        words.append(
+            f"metrics.host: {metrics.host} shows cameras' names and figures, unencrypted and without a password, to "
+            "whoever reaches this machine; 127.0.0.1 keeps them here"
+        )
     return words
 
 

@@ -329,6 +329,22 @@ class SchedulerConfig(Section):
     )
 
 
+class MetricsConfig(Section):
+    """Where a running service tells how it is: Prometheus' /metrics, /healthz, /readyz, and /status for vidface top."""
+
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="The TCP port; 0 for any that is free, which is then told. Default: none, nothing listens.",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        pattern=r"^[A-Za-z0-9.:_-]{1,253}$",
+        description="The address to listen on; 127.0.0.1 is for this machine alone, 0.0.0.0 for whoever reaches it.",
+    )
+
+
 class Config(Section):
     """A whole configuration file.
 
@@ -354,6 +370,9 @@ class Config(Section):
     identify: IdentifyConfig = Field(default=IdentifyConfig(), description="When somebody is named.")
     enrol: EnrolConfig = Field(default=EnrolConfig(), description="Which photos may stand for a person.")
     scheduler: SchedulerConfig = Field(default=SchedulerConfig(), description="How cameras share the detector.")
+    metrics: MetricsConfig = Field(
+        default=MetricsConfig(), description="Where a running service tells how it is; off without a port."
+    )
     sinks: tuple[SinkConfig, ...] = Field(
         default=(), description="Where events go; without one: the file events.jsonl in data_dir."
     )

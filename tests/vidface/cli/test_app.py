@@ -8,6 +8,7 @@ from typer.main import get_command
 
 from tests.vidface.conftest import RunCommand
 from vidface.cli import app
+from vidface.version import installed_version
 
 
 def _commands() -> list[tuple[str, ...]]:
@@ -35,6 +36,7 @@ def test_the_commands_are_there() -> None:
         ("gallery", "rename"),
         ("gallery", "show"),
         ("gallery", "stats"),
+        ("top",),
         ("weights", "list"),
         ("weights", "path"),
         ("weights", "pull"),
@@ -65,14 +67,14 @@ def test_a_group_by_itself_prints_its_help(run: RunCommand, command: tuple[str, 
 
 def test_version(run: RunCommand) -> None:
     outcome = run("--version")
-    assert (outcome.status, outcome.out) == (0, f"vidface {app.installed_version()}\n")
+    assert (outcome.status, outcome.out) == (0, f"vidface {installed_version()}\n")
 
 
 def test_python_dash_m() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "vidface", "--version"], capture_output=True, text=True, check=True, timeout=60
     )
-    assert ended.stdout == f"vidface {app.installed_version()}\n"
+    assert ended.stdout == f"vidface {installed_version()}\n"
 
 
 def test_help_loads_no_engine() -> None:

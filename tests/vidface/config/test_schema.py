@@ -13,6 +13,7 @@ from vidface.config import load_config
 from vidface.config.load import warnings_of
 from vidface.config.schema import config_schema, schema_at
 from vidface.config.show import as_yaml, masked
+from vidface.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "configs" / "examples").glob("*.yaml"))
@@ -113,6 +114,31 @@ def test_warns_of_faces_forgotten_between_detections(tmp_path: Path, camera: str
     path = tmp_path / "cameras.yaml"
     path.write_text(f"cameras: [{{id: a, source: 'rtsp://192.0.2.1/', {camera}}}]", encoding="utf-8")
     assert ["too few to follow" in words for words in warnings_of(load_config(path))] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "warned"),
+    [
+        pytest.param("{port: 9464}", False, id="this-machine-by-default"),
+        pytest.param("{port: 9464, host: localhost}", False, id="this-machine-by-name"),
+        pytest.param("{port: 9464, host: '::1'}", False, id="this-machine-by-ipv6"),
+        pytest.param("{port: 9464, host: 0.0.0.0}", True, id="everybody"),
+        pytest.param("{port: 0, host: 192.0.2.7}", True, id="a-network"),
+        pytest.param("{host: 0.0.0.0}", False, id="off"),
+    ],
+)
+def test_warns_of_metrics_that_others_can_read(tmp_path: Path, metrics: str, warned: bool) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(f"cameras: [{{id: a, source: 'rtsp://192.0.2.1/'}}]\nmetrics: {metrics}", encoding="utf-8")
+    assert ["metrics.host" in words for words in warnings_of(load_config(path))] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize("metrics", ["{port: -1}", "{port: 65536}", "{port: yes}", "{host: ''}", "{host: 'a b'}"])
+def test_a_metrics_section_that_cannot_be(tmp_path: Path, metrics: str) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(f"cameras: [{{id: a, source: 'rtsp://192.0.2.1/'}}]\nmetrics: {metrics}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"metrics\.(port|host): expected"):
+        load_config(path)
 
 
 def test_unknown_places_have_no_schema() -> None:
