@@ -1,6 +1,7 @@
 """Anything that FFmpeg opens, as `Media`: files, GIFs, network cameras, devices. The door to PyAV."""
 
 import re
+import struct
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -12,6 +13,7 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from streams.capture import CaptureClock
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.errors import PictureError, SourceError
 from streams.frame import Picture
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 _NETWORK: Final = re.compile(r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
+_IS_RTSP: Final = re.compile(r"rtsps?://", re.IGNORECASE)
 _UNKNOWN_RATE_FPS: Final = 25
+_HELD_CODECS: Final = frozenset({"h264", "hevc", "mpeg4"})
+"""RTP's marker bit is not read: FFmpeg hands over a packet of these when the next one's first part has come."""
 _AT_END_TOLERANCE_S: Final = 0.5
 """A recording that stops this much before its announced end is taken for whole: containers round."""
 
@@ -53,6 +58,8 @@ class Container:
         self._stopped = stopped
         self._clock = clock
         self._started_ns: int | None = None
+        self._capture = CaptureClock()
+        self._read_ns: int | None = None
         self._interrupt = Interrupt(stopped)
         self._is_network = spec.reconnects or _NETWORK.match(spec.url) is not None
         self._end: MediaEnd | None = None
@@ -65,6 +72,7 @@ class Container:
             container.close()
             raise
         self._container: InputContainer | None = container
+        self._is_held = _IS_RTSP.match(spec.url) is not None and self._stream.codec_context.name in _HELD_CODECS
         self._expected_end_s = _expected_end_s(container, self._stream)
 
     @property
@@ -158,15 +166,29 @@ class Container:
         return stream
 
     def _received(self, packet: "Packet[VideoStream]") -> int | None:
-        """When a packet arrived, monotonic ns; in real time its turn is waited for first. None once stopped."""
+        """When a packet's picture was received, monotonic ns: see `streams.capture` for a live one.
+
+        In real time its turn is waited for first. None once stopped.
+        """
         now_ns = self._clock.monotonic_ns()
-        if not self._spec.real_time or self._spec.reconnects or packet.dts is None or packet.time_base is None:
+        if self._spec.reconnects:
+            return self._captured(packet, now_ns)
+        if not self._spec.real_time or packet.dts is None or packet.time_base is None:
             return now_ns
         at_ns = round(packet.dts * packet.time_base * NS_PER_S)
         if self._started_ns is None:
             self._started_ns = now_ns - at_ns
         due_ns = self._started_ns + at_ns
         return None if self._clock.wait(self._stopped, (due_ns - now_ns) / NS_PER_S) else due_ns
+
+    def _captured(self, packet: "Packet[VideoStream]", now_ns: int) -> int:
+        read_ns, self._read_ns = self._read_ns, now_ns
+        # One that was held came no later than the packet before it was handed over.
+        arrived_ns = read_ns if self._is_held and read_ns is not None else now_ns
+        pts_ns: int | None = None
+        if packet.pts is not None and packet.time_base is not None:
+            pts_ns = round(packet.pts * packet.time_base * NS_PER_S)
+        return self._capture.captured_ns(arrived_ns=arrived_ns, pts_ns=pts_ns, sender_ns=_sender_ns(packet))
 
     def _decoded(self, packet: "Packet[VideoStream] | None") -> Iterator[Decoded | Damaged]:
         try:
@@ -259,11 +281,20 @@ def _options(spec: SourceSpec) -> dict[str, str]:
     if spec.reconnects:
         # Guessing the frame rate takes 20 more frames; nobody here needs it.
         options["fpsprobesize"] = "0"
-    if spec.url.lower().startswith(("rtsp://", "rtsps://")):
+    if _IS_RTSP.match(spec.url) is not None:
         options["rtsp_transport"] = spec.rtsp_transport
         options["allowed_media_types"] = "video"
         options["timeout"] = str(round(spec.open_timeout_s * 1e6))
     return options | dict(spec.ffmpeg_options)
+
+
+def _sender_ns(packet: "Packet[VideoStream]") -> int | None:
+    """When a packet's picture was taken, Unix ns by its sender's clock; None without RTCP sender reports."""
+    if not packet.has_sidedata("prft"):
+        return None
+    # AVProducerReferenceTime: int64 wallclock in microseconds, then an int and flags.
+    (wallclock_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
+    return int(wallclock_us) * 1000
 
 
 def _expected_end_s(container: InputContainer, stream: VideoStream) -> float | None:
