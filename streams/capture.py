@@ -24,7 +24,7 @@ _STEP_NS: Final = NS_PER_S // 4
 _LONGEST_DELAY_NS: Final = 10 * NS_PER_S
 """A longer delay is not believed: the sender's clocks were set or paused. Buffers of cameras hold less."""
 _REORDERED_NS: Final = NS_PER_S
-"""Packets come in the order of decoding, their pictures' times go back by a few B-frames; by more if a clock was set."""
+"""Packets come in the order of decoding, so times go back by a few B-frames; by more if a clock was set."""
 
 
 class CaptureClock:

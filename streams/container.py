@@ -21,6 +21,7 @@ from streams.interrupt import Interrupt
 from streams.media import Damaged, Decoded, MediaEnd
 from streams.picture import DecodedPicture, UprightPicture
 from streams.redact import redact_text
+from streams.refusal import is_rtsp, why_refused
 from streams.spec import DEVICE_PREFIX, SourceSpec
 from streams.state import Cause
 from streams.timeline import NS_PER_S
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 _NETWORK: Final = re.compile(r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
-_IS_RTSP: Final = re.compile(r"rtsps?://", re.IGNORECASE)
 _UNKNOWN_RATE_FPS: Final = 25
 _HELD_CODECS: Final = frozenset({"h264", "hevc", "mpeg4"})
 """RTP's marker bit is not read: FFmpeg hands over a packet of these when the next one's first part has come."""
@@ -72,7 +72,7 @@ class Container:
             container.close()
             raise
         self._container: InputContainer | None = container
-        self._is_held = _IS_RTSP.match(spec.url) is not None and self._stream.codec_context.name in _HELD_CODECS
+        self._is_held = is_rtsp(spec.url) and self._stream.codec_context.name in _HELD_CODECS
         self._expected_end_s = _expected_end_s(container, self._stream)
 
     @property
@@ -137,6 +137,8 @@ class Container:
 
     def _opened(self) -> InputContainer:
         spec = self._spec
+        if spec.tls_ca_file is not None and not Path(spec.tls_ca_file).is_file():
+            raise self._error(Cause.OPEN_FAILED, f"there is no file {spec.tls_ca_file}, its tls_ca_file")
         is_device = spec.url.startswith(DEVICE_PREFIX)
         # "file:" keeps a colon in a file's name from being read as a protocol.
         is_file = not self._is_network and not is_device and Path(spec.url).exists()
@@ -242,33 +244,10 @@ class Container:
                 Cause.OPEN_TIMEOUT,
                 f"no video within {spec.open_timeout_s:g} s; check address, network and that the camera is on",
             )
-        for kind, cause, detail in _WHY_OPEN_FAILED:
-            if isinstance(error, kind):
-                return self._error(cause, detail)
-        what = error.strerror if isinstance(error, av.FFmpegError) else str(error)
-        return self._error(Cause.OPEN_FAILED, f"cannot be opened: {redact_text(what or '')}")
+        return self._error(*why_refused(error, spec, is_network=self._is_network))
 
     def _error(self, cause: Cause, detail: str) -> SourceError:
         return SourceError(camera=self._spec.camera, source=self._spec.source, cause=cause, detail=detail)
-
-
-_WHY_OPEN_FAILED: Final[tuple[tuple[type[Exception], Cause, str], ...]] = (
-    (av.error.HTTPUnauthorizedError, Cause.AUTH_FAILED, "user or password refused; correct them in the address"),
-    (av.error.HTTPForbiddenError, Cause.AUTH_FAILED, "access refused; check the rights of the camera's user"),
-    (av.error.HTTPNotFoundError, Cause.OPEN_FAILED, "the server has no such stream; check the address's path"),
-    (FileNotFoundError, Cause.OPEN_FAILED, "there is no such file or device; check the path"),
-    (PermissionError, Cause.OPEN_FAILED, "this user may not read it; check its rights"),
-    (IsADirectoryError, Cause.OPEN_FAILED, "it is a folder, not a video"),
-    (ConnectionRefusedError, Cause.OPEN_FAILED, "nothing listens there; check address, port and that it is on"),
-    (TimeoutError, Cause.OPEN_TIMEOUT, "no answer; check address, network and that the camera is on"),
-    (av.error.ProtocolNotFoundError, Cause.OPEN_FAILED, "FFmpeg does not know this protocol; check the address"),
-    (av.error.DemuxerNotFoundError, Cause.OPEN_FAILED, "FFmpeg does not know this format; check the address"),
-    (
-        av.error.InvalidDataError,
-        Cause.OPEN_FAILED,
-        "not a video, or damaged at its start or index; check it with a player",
-    ),
-)
 
 
 def _options(spec: SourceSpec) -> dict[str, str]:
@@ -281,10 +260,13 @@ def _options(spec: SourceSpec) -> dict[str, str]:
     if spec.reconnects:
         # Guessing the frame rate takes 20 more frames; nobody here needs it.
         options["fpsprobesize"] = "0"
-    if _IS_RTSP.match(spec.url) is not None:
+    if is_rtsp(spec.url):
         options["rtsp_transport"] = spec.rtsp_transport
         options["allowed_media_types"] = "video"
         options["timeout"] = str(round(spec.open_timeout_s * 1e6))
+    # FFmpeg's own default is to take any certificate.
+    if spec.tls_ca_file is not None:
+        options |= {"tls_verify": "1", "ca_file": spec.tls_ca_file}
     return options | dict(spec.ffmpeg_options)
 
 

@@ -182,6 +182,7 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
         rtsp_transport=camera.rtsp_transport.value,
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
+        tls_ca_file=None if camera.tls_ca_file is None else str(camera.tls_ca_file),
         threads=camera.decode_threads,
         real_time=camera.real_time,
     )
