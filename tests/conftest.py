@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.services.weights", "tests.services.rtsp", "tests.services.kafka"]
+pytest_plugins = [
+    "tests.services.weights",
+    "tests.services.rtsp",
+    "tests.services.rtsp_dialogue",
+    "tests.services.kafka",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
