@@ -33,6 +33,9 @@ _NETWORK: Final = re.compile(r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
 _UNKNOWN_RATE_FPS: Final = 25
 _HELD_CODECS: Final = frozenset({"h264", "hevc", "mpeg4"})
 """RTP's marker bit is not read: FFmpeg hands over a packet of these when the next one's first part has come."""
+_REORDER_WAIT_US: Final = 300_000
+"""How long a UDP packet that is missing is waited for. FFmpeg's own 0.1 s turns delays of 60 ms into losses (measured:
+34 of 60 pictures right, with this 58); what is lost indeed costs this much delay, once."""
 _AT_END_TOLERANCE_S: Final = 0.5
 """A recording that stops this much before its announced end is taken for whole: containers round."""
 
@@ -262,6 +265,8 @@ def _options(spec: SourceSpec) -> dict[str, str]:
         options["fpsprobesize"] = "0"
     if is_rtsp(spec.url):
         options["rtsp_transport"] = spec.rtsp_transport
+        if spec.rtsp_transport == "udp":
+            options["max_delay"] = str(_REORDER_WAIT_US)
         options["allowed_media_types"] = "video"
         options["timeout"] = str(round(spec.open_timeout_s * 1e6))
     # FFmpeg's own default is to take any certificate.

@@ -29,7 +29,7 @@ from gi.repository import Gio, Gst, GstApp, GstRtsp, GstRtspServer
 Gst.init(None)
 if not Gio.TlsBackend.get_default().supports_tls():
     raise SystemExit("no TLS for GLib")
-wanted = ("x264enc", "h264parse", "rtph264pay", "h265parse", "rtph265pay", "parsebin", "multiudpsink", "identity")
+wanted = ("x264enc", "h264parse", "rtph264pay", "h265parse", "rtph265pay", "parsebin", "multiudpsink", "netsim")
 absent = [name for name in wanted if not Gst.ElementFactory.find(name)]
 raise SystemExit(f"no GStreamer element {', '.join(absent)}" if absent else 0)
 """
@@ -90,7 +90,7 @@ class RtspServer:
             digest: Ask for it by digest authentication, not basic.
             certificate: PEM file of a certificate and its key: the server speaks `rtsps` alone.
             close_every_s: Close every connection that often.
-            loss: Share of RTP packets that get lost.
+            loss: Share of RTP packets that get lost, while others come late and out of order.
         """
         self._mounts = dict(mounts or {"/test": None})
         self._user = user

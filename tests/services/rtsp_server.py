@@ -6,7 +6,8 @@
 Each mount sends its H.264 or H.265 files, one behind the other and over and over, at their own pace and with times that
 go on growing, or, where it is null, GStreamer's test picture. The port that it listens on is the first line of its
 output. `certificate` is a PEM file of a certificate and its key, and makes it speak TLS; with `close_every_s` every
-connection is closed that often; `loss` is the share of RTP packets that never leave it.
+connection is closed that often; `loss` is the share of RTP packets that never leave it, while others come late and
+out of order.
 """
 
 import json
@@ -30,6 +31,8 @@ TEST_PICTURE = (
 # The parser repeats the parameter sets, not the payloader: that one would put them between the slices of a picture,
 # where a reader takes them for the start of the next.
 LOOP = "( appsrc name=loop format=time ! {codec}parse config-interval=-1 ! rtp{codec}pay config-interval=0 {pay0} )"
+# Some get lost, half are late by up to 60 ms, and so come out of order.
+LOSSY = "! identity drop-probability={loss} ! netsim delay-probability=0.5 max-delay=60 name=pay0"
 READ = (
     "filesrc name=file ! parsebin ! {codec}parse ! video/x-{codec},stream-format=byte-stream,alignment=au"
     " ! appsink name=out sync=false"
@@ -132,16 +135,16 @@ def main(settings: dict[str, Any]) -> None:
         roles.add_role("viewer")
         for what in ("access", "construct"):
             roles.add_permission_for_role("viewer", f"media.factory.{what}", True)
-    lossy = f"! identity drop-probability={settings['loss']} name=pay0" if settings["loss"] else "name=pay0"
+    pay0 = LOSSY.format(loss=settings["loss"]) if settings["loss"] else "name=pay0"
     for path, clips in settings["mounts"].items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_shared(True)
         if clips is None:
-            factory.set_launch(TEST_PICTURE.format(pay0=lossy))
+            factory.set_launch(TEST_PICTURE.format(pay0=pay0))
         else:
             codec = codec_of(clips[0])
             packets, caps = packets_of(clips, codec)
-            factory.set_launch(LOOP.format(codec=codec, pay0=lossy))
+            factory.set_launch(LOOP.format(codec=codec, pay0=pay0))
             factory.connect("media-configure", lambda _, media, p=packets, c=caps: play(media, p, c))
         if roles is not None:
             factory.set_permissions(roles)
