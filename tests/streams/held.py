@@ -38,9 +38,15 @@ class Held:
 
     def beyond(self, before: "Held") -> dict[str, list[Any]]:
         """What is held now and was not before, by kind; kinds of which there is nothing are left out."""
-        more = {
+        more: dict[str, list[Any]] = {
             "threads": sorted(self.threads - before.threads),
             "processes": sorted(self.processes - before.processes),
             "descriptors": sorted(self.descriptors - before.descriptors),
         }
-        return {kind: list(found) for kind, found in more.items() if found}
+        return {kind: found for kind, found in more.items() if found}
+
+
+def resident_mib() -> float:
+    """Memory of this process that is in the machine's, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

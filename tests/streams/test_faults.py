@@ -57,6 +57,7 @@ def test_the_size_changes_in_mid_stream(rtsp_server: ServerFactory, tmp_path: Pa
     assert {frame.meta.epoch for frame in frames} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -107,6 +108,7 @@ def test_reports_of_the_sender_reach_the_capture_clock(
     assert all(frame.meta.received_ns <= frame.meta.arrived_ns for frame in running.frames)
 
 
+@pytest.mark.slow
 def test_a_picture_that_was_held_back_for_the_next_is_as_old_as_it_is(
     rtsp_server: ServerFactory, tmp_path: Path
 ) -> None:
@@ -257,6 +259,7 @@ def test_it_plays_and_closes_before_a_picture(rtsp_dialogue: DialogueFactory) ->
     assert (lost.cause, "before a picture" in lost.detail) == ("open_failed", True)
 
 
+@pytest.mark.slow
 def test_it_closes_every_second_and_is_connected_again_each_time(rtsp_server: ServerFactory) -> None:
     server = rtsp_server(close_every_s=1.0)
     spec = SourceSpec(camera="door", url=server.url(), backoff_initial_s=0.05, backoff_max_s=0.1)

@@ -28,6 +28,7 @@ _IN_NAMESPACE: Final = "VIDFACE_TEST_IN_NETEM"
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_udp_that_loses_and_reorders_packets(rtsp_server: ServerFactory, tmp_path: Path) -> None:
     clip = clips.clip(tmp_path / "a.mp4")
     is_lossy_by_itself = os.environ.get(_IN_NAMESPACE) is None
