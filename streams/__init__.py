@@ -11,14 +11,15 @@ Reading order:
 - `spec`: `SourceSpec`, what a camera is; live or recorded, two different promises.
 - `state`: the states of a camera and the legal ways between them.
 - `source`: `Source`, the loop; with `backoff`, `timeline` (media time) and `clock`.
-- `media`: what a loop reads from; behind it `container` (anything FFmpeg opens), `folder` (images) and `interrupt`
-  (breaking into FFmpeg's blocking calls).
+- `media`: what a loop reads from; behind it `container` (anything FFmpeg opens), `folder` (images), `interrupt`
+  (breaking into FFmpeg's blocking calls), `capture` (when a live frame was captured), `refusal` (why it cannot be
+  opened), `shed` (what is left undecoded under overload) with `nal` (what a packet says of itself).
 - `decoder`: what decodes a camera, and whether it can be had here; `dali`, fed by `group` with groups of pictures.
 - `picture`: pixels on demand, from a decoder's planes or an array.
 - `mailbox`: the only queue.
 - `fake`: `FakeSource` and `FakeClock`, for whoever tests what is built on this.
 - `redact`, `errors`.
 
-This package imports nothing else of the project. PyAV has its door in `container` and `picture`,
-DALI in `dali`.
+This package imports nothing else of the project. PyAV has its door in `container`, `picture` and `refusal`, DALI in
+`dali`.
 """

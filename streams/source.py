@@ -274,7 +274,8 @@ class Source:
                     self._on_frame(Frame(meta=meta, picture=item.picture))
             end = media.end()
             if pictures == 0 and not self._stopped.is_set():
-                raise self._error(Cause.OPEN_FAILED, "it opened, but no picture of it could be decoded")
+                what = f"{end.detail} before a picture came" if spec.reconnects else "no picture of it could be decoded"
+                raise self._error(Cause.OPEN_FAILED, f"it opened, but {what}")
             return end
         finally:
             media.close()

@@ -104,6 +104,10 @@ class SourceSpec:
     """Pace of a folder of images."""
     max_bad_frames: int = 250
     """So many damaged pictures in a row make a live source connect anew."""
+    tls_ca_file: str | None = None
+    """PEM file of the certificates that an encrypted stream's must be signed by, or be one of, and made out to the
+    address's host. None: any certificate is taken, as cameras come with ones that nobody signed: then nobody reads
+    along, but who answers is not proven."""
     ffmpeg_options: Mapping[str, str] = field(default_factory=dict)
     """More options for FFmpeg's demuxer, such as `video_size` and `framerate` of a device."""
 

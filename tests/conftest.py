@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.services.weights", "tests.services.rtsp", "tests.services.kafka", "tests.services.dali"]
+pytest_plugins = [
+    "tests.services.weights",
+    "tests.services.rtsp",
+    "tests.services.rtsp_dialogue",
+    "tests.services.kafka",
+    "tests.services.dali",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -200,6 +200,7 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
         open_timeout_s=camera.open_timeout_s,
         stall_timeout_s=camera.stall_timeout_s,
         decode=DecodeDevice(camera.decode.value),
+        tls_ca_file=None if camera.tls_ca_file is None else str(camera.tls_ca_file),
         threads=camera.decode_threads,
         priority=camera.priority,
         real_time=camera.real_time,

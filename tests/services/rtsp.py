@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -17,16 +17,19 @@ PACKAGES: Final = (
     "gstreamer1.0-plugins-good",
     "gstreamer1.0-plugins-bad",
     "gstreamer1.0-plugins-ugly",
+    "glib-networking",
     "python3-gi",
 )
 _SCRIPT: Final = Path(__file__).with_name("rtsp_server.py")
 _PROBE: Final = """
 import gi
-for name in ("Gst", "GstApp", "GstRtspServer"):
+for name in ("Gst", "GstApp", "GstRtsp", "GstRtspServer"):
     gi.require_version(name, "1.0")
-from gi.repository import Gst, GstApp, GstRtspServer
+from gi.repository import Gio, Gst, GstApp, GstRtsp, GstRtspServer
 Gst.init(None)
-wanted = ("x264enc", "h264parse", "rtph264pay", "parsebin", "multiudpsink")
+if not Gio.TlsBackend.get_default().supports_tls():
+    raise SystemExit("no TLS for GLib")
+wanted = ("x264enc", "h264parse", "rtph264pay", "h265parse", "rtph265pay", "parsebin", "multiudpsink", "netsim")
 absent = [name for name in wanted if not Gst.ElementFactory.find(name)]
 raise SystemExit(f"no GStreamer element {', '.join(absent)}" if absent else 0)
 """
@@ -67,22 +70,35 @@ class RtspServer:
 
     def __init__(
         self,
-        mounts: Mapping[str, Path | None] | None = None,
+        mounts: Mapping[str, Path | Sequence[Path] | None] | None = None,
         *,
         user: str | None = None,
         password: str | None = None,
+        digest: bool = False,
+        certificate: Path | None = None,
+        close_every_s: float | None = None,
+        loss: float = 0.0,
     ) -> None:
         """Prepare.
 
         Args:
-            mounts: Path such as `/cam` to the H.264 file (mp4, mkv, h264) that it shows over and over, or to None for
-                a test picture of 320x240 at 25 frames a second. Default: a test picture at `/test`.
+            mounts: Path such as `/cam` to the H.264 or H.265 file (mp4, mkv, h264) that it shows over and over, to
+                several of one codec, one behind the other, or to None for a test picture of 320x240 at 25 frames a
+                second. Default: a test picture at `/test`.
             user: Who may watch; None for everybody.
             password: That user's password.
+            digest: Ask for it by digest authentication, not basic.
+            certificate: PEM file of a certificate and its key: the server speaks `rtsps` alone.
+            close_every_s: Close every connection that often.
+            loss: Share of RTP packets that get lost, while others come late and out of order.
         """
         self._mounts = dict(mounts or {"/test": None})
         self._user = user
         self._password = password
+        self._digest = digest
+        self._certificate = certificate
+        self._close_every_s = close_every_s
+        self._loss = loss
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
 
@@ -97,7 +113,7 @@ class RtspServer:
             raise ValueError(f"no stream {path!r}, there are {sorted(self._mounts)}")
         user, password = user or self._user, password or self._password
         login = f"{user}:{password}@" if user else ""
-        return f"rtsp://{login}127.0.0.1:{self._port}{path}"
+        return f"{'rtsp' if self._certificate is None else 'rtsps'}://{login}127.0.0.1:{self._port}{path}"
 
     def start(self) -> None:
         """Start; returns once it listens."""
@@ -105,9 +121,13 @@ class RtspServer:
             raise RuntimeError("the RTSP server is running")
         settings = {
             "port": self._port,
-            "mounts": {path: None if clip is None else str(clip) for path, clip in self._mounts.items()},
+            "mounts": {path: _paths(clips) for path, clips in self._mounts.items()},
             "user": self._user,
             "password": self._password,
+            "digest": self._digest,
+            "certificate": None if self._certificate is None else str(self._certificate),
+            "close_every_s": self._close_every_s,
+            "loss": self._loss,
         }
         process = subprocess.Popen(
             [PYTHON, str(_SCRIPT), json.dumps(settings)],
@@ -129,7 +149,7 @@ class RtspServer:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.communicate()
+            process.communicate()  # closes its pipes too
 
     def restart(self) -> None:
         """Stop where running, and start on the same port."""
@@ -137,9 +157,15 @@ class RtspServer:
         self.start()
 
 
+def _paths(clips: Path | Sequence[Path] | None) -> list[str] | None:
+    if clips is None:
+        return None
+    return [str(clip) for clip in ([clips] if isinstance(clips, Path) else clips)]
+
+
 @pytest.fixture
 def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
-    """A factory of running servers: `rtsp_server(mounts, user=..., password=...)`; stopped after the test.
+    """A factory of running servers, which takes what `RtspServer` takes; stopped after the test.
 
     Skips where there can be none, fails where VIDFACE_REQUIRE_RTSP=1 says that there must.
     """
@@ -150,10 +176,8 @@ def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
         pytest.skip(reason)
     servers: list[RtspServer] = []
 
-    def start(
-        mounts: Mapping[str, Path | None] | None = None, *, user: str | None = None, password: str | None = None
-    ) -> RtspServer:
-        server = RtspServer(mounts, user=user, password=password)
+    def start(mounts: Mapping[str, Path | Sequence[Path] | None] | None = None, **settings: Any) -> RtspServer:
+        server = RtspServer(mounts, **settings)
         server.start()
         servers.append(server)
         return server

@@ -84,6 +84,12 @@ class CameraConfig(Section):
         le=300,
         description="A live camera that is silent for longer is lost and connected anew. Seconds.",
     )
+    tls_ca_file: FilePath | None = Field(
+        default=None,
+        description="A PEM file of the certificates that the camera's must be signed by, or be one of, for rtsps and "
+        "https. Without it any certificate is taken: most cameras' are signed by nobody. A relative path counts from "
+        "the configuration file's folder.",
+    )
     detect_every: int | None = Field(
         default=None,
         ge=1,
