@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Generator, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from streams.clock import SYSTEM_CLOCK, Clock
+from streams.demand import Demand
 from streams.errors import PictureError, SourceError
 from streams.frame import Picture
 from streams.interrupt import Interrupt
@@ -38,13 +40,20 @@ class Container:
     Nothing is converted here: pictures hold the decoder's planes.
     """
 
-    def __init__(self, spec: SourceSpec, stopped: threading.Event, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        stopped: threading.Event,
+        clock: Clock = SYSTEM_CLOCK,
+        demand: "Demand[Packet[VideoStream]] | None" = None,
+    ) -> None:
         """Open it; blocks up to `spec.open_timeout_s`.
 
         Args:
             spec: What to open.
             stopped: Once set, opening and reading return at once.
             clock: When packets arrive, and, for a recording in real time, when their turn comes.
+            demand: Which packets are decoded, and when; None: each as it comes.
 
         Raises:
             SourceError: It cannot be opened, did not answer in time, refused the user, or holds no video.
@@ -52,12 +61,14 @@ class Container:
         self._spec = spec
         self._stopped = stopped
         self._clock = clock
+        self._demand = demand
         self._started_ns: int | None = None
         self._interrupt = Interrupt(stopped)
         self._is_network = spec.reconnects or _NETWORK.match(spec.url) is not None
         self._end: MediaEnd | None = None
         self._last_pts_s: float | None = None
         self._packets_damaged = 0
+        self._last_picture_s = 0.0
         container = self._opened()
         try:
             self._stream = self._chosen(container)
@@ -73,6 +84,12 @@ class Container:
         rate = self._stream.average_rate or self._stream.guessed_rate or _UNKNOWN_RATE_FPS
         return max(1, round(NS_PER_S / rate))
 
+    @property
+    def announced_size_wh(self) -> tuple[int, int] | None:
+        """The pictures' width and height as the stream announces them before one is decoded; None where it does not."""
+        codec = self._stream.codec_context
+        return (codec.width, codec.height) if codec.width and codec.height else None
+
     def read(self) -> Generator[Decoded | Damaged]:
         """See `Media.read`."""
         if self._container is None:
@@ -81,7 +98,7 @@ class Container:
         limit_s = self._spec.stall_timeout_s if self._is_network else float("inf")
         # Longer than a stall: a camera joined in the middle of a group of pictures has none until the next.
         patience_s = self._spec.open_timeout_s + self._spec.stall_timeout_s
-        last_picture_s = time.monotonic()
+        self._last_picture_s = time.monotonic()
         while True:
             try:
                 with self._interrupt.within(limit_s):
@@ -96,11 +113,8 @@ class Container:
             packet.opaque = self._received(packet)
             if packet.opaque is None:
                 return
-            for item in self._decoded(packet):
-                if isinstance(item, Decoded):
-                    last_picture_s = time.monotonic()
-                yield item
-            if self._spec.reconnects and time.monotonic() - last_picture_s > patience_s:
+            yield from self._chosen_pictures(packet)
+            if self._spec.reconnects and time.monotonic() - self._last_picture_s > patience_s:
                 raise self._error(
                     Cause.UNDECODABLE,
                     f"data came for {patience_s:g} s, but no picture; check the camera's codec settings",
@@ -167,6 +181,17 @@ class Container:
             self._started_ns = now_ns - at_ns
         due_ns = self._started_ns + at_ns
         return None if self._clock.wait(self._stopped, (due_ns - now_ns) / NS_PER_S) else due_ns
+
+    def _chosen_pictures(self, packet: "Packet[VideoStream]") -> Iterator[Decoded | Damaged]:
+        """Decode a packet, or those that are wanted now, and note when there was a picture."""
+        demand = self._demand
+        chosen = (packet,) if demand is None else demand.admit(packet, self._clock.monotonic_ns())
+        if not chosen:
+            self._last_picture_s = time.monotonic()  # nobody wants one, so none is missed
+        for item in chain.from_iterable(map(self._decoded, chosen)):
+            if isinstance(item, Decoded):
+                self._last_picture_s = time.monotonic()
+            yield item
 
     def _decoded(self, packet: "Packet[VideoStream] | None") -> Iterator[Decoded | Damaged]:
         try:
