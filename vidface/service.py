@@ -23,7 +23,7 @@ from pipeline.runtime import Runtime
 from streams.errors import SourceError
 from streams.state import CameraState
 from vidface.assemble import Models, new_analysis, new_sink, open_models, runtime_camera
-from vidface.config.model import Config
+from vidface.config.model import SOURCE_FIELDS, Config
 from vidface.errors import BadInput
 from weights.progress import Progress
 
@@ -156,14 +156,18 @@ def require_recordings(config: Config) -> None:
     """Say at once which recorded files are not there, rather than when their turn comes.
 
     Raises:
-        BadInput: A camera's source is a path that does not exist.
+        BadInput: A camera's source or detect_source is a path that does not exist.
     """
     for camera in config.cameras:
-        path = Path(camera.source)
-        if path.is_absolute() and not camera.source.startswith("/dev/") and not path.exists():
-            raise BadInput(
-                f"camera {camera.id!r}: there is no file or folder {path}; correct 'source' in the configuration"
-            )
+        for field in SOURCE_FIELDS:
+            source = getattr(camera, field)
+            if source is None:
+                continue
+            path = Path(source)
+            if path.is_absolute() and not source.startswith("/dev/") and not path.exists():
+                raise BadInput(
+                    f"camera {camera.id!r}: there is no file or folder {path}; correct {field!r} in the configuration"
+                )
 
 
 def make_folder(folder: Path) -> None:

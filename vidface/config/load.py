@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from pipeline.scheduler import NOMINAL_FPS
 from vidface.config.document import Document, FieldPath, dotted, read_document
 from vidface.config.environment import resolve, uses_environment
-from vidface.config.model import Config
+from vidface.config.model import SOURCE_FIELDS, Config
 from vidface.config.schema import legal_values, schema_at
 from vidface.config.secrets import MASK, mask_url
 from vidface.config.sinks import KafkaSinkConfig
@@ -70,8 +70,10 @@ def warnings_of(config: Config) -> list[str]:
     """What is legal but will hardly be meant: files that are not there (yet), names sent unencrypted."""
     words = []
     for position, camera in enumerate(config.cameras):
-        if camera.source.startswith("/") and not Path(camera.source).exists():
-            words.append(f"cameras[{position}].source: {camera.source} does not exist here")
+        for field in SOURCE_FIELDS:
+            source = getattr(camera, field)
+            if source is not None and source.startswith("/") and not Path(source).exists():
+                words.append(f"cameras[{position}].{field}: {source} does not exist here")
         rate = camera.detect_fps or NOMINAL_FPS / (camera.detect_every or 1)
         if rate * config.tracking.lost_s < LOOKS_TO_FOLLOW:
             words.append(
