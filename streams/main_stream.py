@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.container import Container
 from streams.demand import Demand
+from streams.errors import SourceError
 from streams.frame import Frame, Picture
-from streams.media import Media
+from streams.media import Media, MediaEnd
 from streams.pairing import Recent, Timed
 from streams.source import Source, SourceStatistics
 from streams.spec import SourceSpec
-from streams.state import CameraState, CameraStateName
+from streams.state import CameraState, CameraStateName, Cause
 from streams.timeline import NS_PER_S
 
 if TYPE_CHECKING:
@@ -230,6 +231,19 @@ class _Watched(Container):
     ) -> None:
         super().__init__(spec, stopped, clock, demand)
         self._on_close = on_close
+
+    def end(self) -> MediaEnd:
+        """See `Media.end`.
+
+        Raises:
+            SourceError: That it ended: a source would blame an end without a picture on the pictures, and here it may
+                be that nobody wanted one.
+        """
+        end = super().end()
+        if end.cause is Cause.STOPPED:
+            return end
+        spec = self._spec
+        raise SourceError(camera=spec.camera, source=spec.source, cause=end.cause, detail=end.detail)
 
     def close(self) -> None:
         """See `Media.close`."""

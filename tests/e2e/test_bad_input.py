@@ -171,7 +171,7 @@ TABLE: Final[Mapping[str, Bad]] = {
         says=("camera 'cam-1': there is no file or folder", "gone.mp4; correct 'source' in the configuration"),
     ),
     "sub-stream-missing": Bad(
-        make=lambda w: w.serve(clips.clip(w.folder / "main.mp4"), detect_source="gone.mp4"),
+        make=lambda w: w.serve(f"{clips.clip(w.folder / 'main.mp4')}, detect_source: gone.mp4"),
         status=1,
         says=("camera 'cam-1': there is no file or folder", "gone.mp4; correct 'detect_source' in the configuration"),
     ),

@@ -161,6 +161,20 @@ def test_losing_the_main_stream_loses_no_camera(servers: tuple[RtspServer, RtspS
     assert {frame.meta.epoch for frame in running.frames} == {1}
 
 
+def test_a_main_stream_that_was_never_decoded_is_lost_for_the_right_reason(
+    servers: tuple[RtspServer, RtspServer],
+) -> None:
+    with Running(_pair(servers, main_decode="on_demand")) as running:
+        running.wait_frames(5)
+        servers[0].stop()
+        running.wait(lambda: _counts(running).main_lost)
+        counts = _counts(running)
+        assert counts.main_decoded == 0
+        assert "no picture" not in counts.main_detail
+        running.wait_frames(len(running.frames) + 5)
+    assert running.causes == WHOLE
+
+
 @pytest.mark.slow
 def test_a_main_stream_that_comes_later_begins_an_epoch_in_its_size(servers: tuple[RtspServer, RtspServer]) -> None:
     main, _ = servers
