@@ -11,7 +11,9 @@ camera's states. Their pictures have the main stream's size and show its pixels 
 - Recorded: both recordings are read in step and matched by media time (`paired_media`); one that cannot be read is the
   caller's mistake.
 
-Both streams must show the same view. One may be squeezed, as 16:9 in a sub stream of 4:3: that is undone.
+Both streams must show the same view at the same time: where one lags by more than a face moves, faces are cut from
+where they no longer are, and are taken for strangers. One may be squeezed, as 16:9 in a sub stream of 4:3: that is
+undone.
 """
 
 import threading

@@ -80,7 +80,7 @@ def test_always_decodes_everything_and_keeps_nothing() -> None:
     assert (demand.skipped, demand.held) == (0, 0)
 
 
-@pytest.mark.parametrize("options", [{"linger_ns": 0, "max_held_bytes": 1}, {"linger_ns": 1, "max_held_bytes": 0}])
-def test_bounds_are_checked(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(("linger_ns", "max_held_bytes"), [(0, 1), (1, 0)])
+def test_bounds_are_checked(linger_ns: int, max_held_bytes: int) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
-        Demand(**options)
+        Demand(linger_ns=linger_ns, max_held_bytes=max_held_bytes)
