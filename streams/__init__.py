@@ -11,6 +11,8 @@ Reading order:
 - `spec`: `SourceSpec`, what a camera is; live or recorded, two different promises.
 - `state`: the states of a camera and the legal ways between them.
 - `source`: `Source`, the loop; with `backoff`, `timeline` (media time) and `clock`.
+- `pair`: `PairSource`, a camera of a main and a sub stream; with `main_stream` and `demand` (live), `paired_media`
+  (recorded), `pairing` (which picture belongs to which) and `paired_picture`.
 - `media`: what a loop reads from; behind it `container` (anything FFmpeg opens), `folder` (images), `interrupt`
   (breaking into FFmpeg's blocking calls), `capture` (when a live frame was captured), `refusal` (why it cannot be
   opened), `shed` (what is left undecoded under overload) with `nal` (what a packet says of itself).

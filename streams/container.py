@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from streams.capture import CaptureClock
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.dali import CPU_CODECS, DaliDecoder
 from streams.decoder import nvdec
+from streams.demand import Demand
 from streams.errors import PictureError, SourceError
 from streams.frame import Picture
 from streams.interrupt import Interrupt
@@ -53,13 +55,20 @@ class Container:
     Nothing is converted here: pictures hold the decoder's planes.
     """
 
-    def __init__(self, spec: SourceSpec, stopped: threading.Event, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        stopped: threading.Event,
+        clock: Clock = SYSTEM_CLOCK,
+        demand: "Demand[Packet[VideoStream]] | None" = None,
+    ) -> None:
         """Open it; blocks up to `spec.open_timeout_s`.
 
         Args:
             spec: What to open.
             stopped: Once set, opening and reading return at once.
             clock: When packets arrive, and, for a recording in real time, when their turn comes.
+            demand: Which packets are decoded, and when; None: each as it comes.
 
         Raises:
             SourceError: It cannot be opened, did not answer in time, refused the user, or holds no video.
@@ -67,6 +76,7 @@ class Container:
         self._spec = spec
         self._stopped = stopped
         self._clock = clock
+        self._demand = demand
         self._started_ns: int | None = None
         self._shedder = Shedder(tolerance=spec.priority)
         self._lag = LagMeter()
@@ -79,6 +89,7 @@ class Container:
         self._end: MediaEnd | None = None
         self._last_pts_s: float | None = None
         self._packets_damaged = 0
+        self._last_picture_s = 0.0
         container = self._opened()
         try:
             self._stream = self._chosen(container)
@@ -98,6 +109,12 @@ class Container:
         rate = self._stream.average_rate or self._stream.guessed_rate or _UNKNOWN_RATE_FPS
         return max(1, round(NS_PER_S / rate))
 
+    @property
+    def announced_size_wh(self) -> tuple[int, int] | None:
+        """The pictures' width and height as the stream announces them before one is decoded; None where it does not."""
+        codec = self._stream.codec_context
+        return (codec.width, codec.height) if codec.width and codec.height else None
+
     def read(self) -> Generator[Decoded | Damaged | Undecoded]:
         """See `Media.read`."""
         if self._container is None:
@@ -106,7 +123,7 @@ class Container:
         limit_s = self._spec.stall_timeout_s if self._is_network else float("inf")
         # Longer than a stall: a camera joined in the middle of a group of pictures has none until the next.
         patience_s = self._spec.open_timeout_s + self._spec.stall_timeout_s
-        last_picture_s = time.monotonic()
+        self._last_picture_s = time.monotonic()
         while True:
             try:
                 began_s = time.monotonic()
@@ -123,9 +140,9 @@ class Container:
                 return
             for item in items:
                 if not isinstance(item, Damaged):
-                    last_picture_s = time.monotonic()
+                    self._last_picture_s = time.monotonic()
                 yield item
-            if self._spec.reconnects and time.monotonic() - last_picture_s > patience_s:
+            if self._spec.reconnects and time.monotonic() - self._last_picture_s > patience_s:
                 raise self._error(
                     Cause.UNDECODABLE,
                     f"data came for {patience_s:g} s, but no picture; check the camera's codec settings",
@@ -206,7 +223,12 @@ class Container:
             return None
         packet.opaque = received_ns
         skipped = self._judged(packet, received_ns)
-        return self._decoded(packet) if skipped is None else (Undecoded(why=skipped),)
+        if skipped is not None:
+            return (Undecoded(why=skipped),)
+        chosen = (packet,) if self._demand is None else self._demand.admit(packet, self._clock.monotonic_ns())
+        if not chosen:
+            self._last_picture_s = time.monotonic()  # nobody wants one, so none is missed
+        return chain.from_iterable(map(self._decoded, chosen))
 
     def _judged(self, packet: "Packet[VideoStream]", received_ns: int) -> Skipped | None:
         """Whether a live camera's packet is left undecoded."""

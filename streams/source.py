@@ -46,6 +46,9 @@ __all__ = [
 
 _LIVE_MAX_GAP_NS: Final = 10 * NS_PER_S
 
+Opener = Callable[[SourceSpec, threading.Event, Clock], Media]
+"""Opens what a source reads from; see `open_media`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatistics:
@@ -100,6 +103,7 @@ class Source:
         on_frame: Callable[[Frame], None],
         on_state: Callable[[CameraState], None],
         clock: Clock = SYSTEM_CLOCK,
+        opener: Opener | None = None,
     ) -> None:
         """Prepare; nothing is opened before `run`.
 
@@ -107,15 +111,18 @@ class Source:
             spec: What to read.
             next_epoch: Called once a connection, at its first picture; gives the epoch's number.
             on_frame: Takes each frame, in the thread of `run`. May block for a recording. Raising `Closed` stops
-                the source quietly; any other error ends it and comes out of `run`.
+                the source quietly; a `SourceError` is a loss, as if reading had raised it; any other error ends it
+                and comes out of `run`.
             on_state: Takes each change of state, in the thread of `run`.
             clock: Time.
+            opener: Opens it anew for each connection, in the thread of `run`; None: `open_media`.
 
         Raises:
             DecoderMissing: What should decode it is not here.
         """
         require_decoder(spec)
         self._spec = spec
+        self._opener = opener or open_media
         self._next_epoch = next_epoch
         self._on_frame = on_frame
         self._clock = clock
@@ -222,7 +229,7 @@ class Source:
     def _play(self) -> MediaEnd:
         """Open the medium and hand over all of it; returns at its end or after `stop`."""
         spec = self._spec
-        media = open_media(spec, self._stopped, self._clock)
+        media = self._opener(spec, self._stopped, self._clock)
         try:
             opened_unix_ns = self._clock.unix_ns()
             timeline = Timeline(step_ns=media.step_ns, max_gap_ns=_LIVE_MAX_GAP_NS if spec.reconnects else None)

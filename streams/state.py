@@ -50,6 +50,8 @@ class Cause(StrEnum):
     """The connection broke."""
     UNDECODABLE = "undecodable"
     """Too many damaged pictures in a row."""
+    RESIZED = "resized"
+    """The size in which its faces are told has changed, because its main stream has come."""
     EOF = "eof"
     """The stream or recording is over."""
     TRUNCATED = "truncated"

@@ -26,8 +26,11 @@ from pipeline.runtime import Camera
 from pipeline.scheduler import Policy, Share
 from pipeline.sighting import SightingOptions
 from pipeline.track import ByteTracker, TrackOptions
-from streams.source import Source
+from streams.frame import Frame
+from streams.pair import PairSource, PairSpec
+from streams.source import CameraSource, Source
 from streams.spec import DecodeDevice, Kind, SourceSpec
+from streams.state import CameraState
 from vidface.config.model import (
     CameraConfig,
     Config,
@@ -207,6 +210,26 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
     )
 
 
+def pair_spec(camera: CameraConfig, detect_source: str) -> PairSpec:
+    """How a camera of a main and a sub stream is read."""
+    main = source_spec(camera)
+    return PairSpec(main=main, sub=replace(main, url=detect_source), main_decode=camera.main_decode.value)
+
+
+def new_source(
+    camera: CameraConfig,
+    *,
+    next_epoch: Callable[[], int],
+    on_frame: Callable[[Frame], None],
+    on_state: Callable[[CameraState], None],
+) -> CameraSource:
+    """A camera's source: of one stream, or of two."""
+    if camera.detect_source is None:
+        return Source(source_spec(camera), next_epoch=next_epoch, on_frame=on_frame, on_state=on_state)
+    pair = pair_spec(camera, camera.detect_source)
+    return PairSource(pair, next_epoch=next_epoch, on_frame=on_frame, on_state=on_state)
+
+
 def runtime_camera(camera: CameraConfig, deadline_ms: float | None, next_epoch: Callable[[str], int]) -> Camera:
     """A camera as the runtime takes it."""
     spec = source_spec(camera)
@@ -219,8 +242,8 @@ def runtime_camera(camera: CameraConfig, deadline_ms: float | None, next_epoch: 
             priority=camera.priority,
             deadline_ns=round(deadline_ms * 1e6) if deadline_ms is not None else None,
         ),
-        new_source=lambda on_frame, on_state: Source(
-            spec, next_epoch=lambda: next_epoch(camera.id), on_frame=on_frame, on_state=on_state
+        new_source=lambda on_frame, on_state: new_source(
+            camera, next_epoch=lambda: next_epoch(camera.id), on_frame=on_frame, on_state=on_state
         ),
     )
 

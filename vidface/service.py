@@ -34,7 +34,7 @@ from vidface.assemble import (
     runtime_camera,
     source_spec,
 )
-from vidface.config.model import Config
+from vidface.config.model import SOURCE_FIELDS, Config
 from vidface.config.secrets import mask_text
 from vidface.errors import BadInput
 from vidface.status import CameraStatus, Phase, ServiceStatus
@@ -221,14 +221,18 @@ def require_recordings(config: Config) -> None:
     """Say at once which recorded files are not there, rather than when their turn comes.
 
     Raises:
-        BadInput: A camera's source is a path that does not exist.
+        BadInput: A camera's source or detect_source is a path that does not exist.
     """
     for camera in config.cameras:
-        path = Path(camera.source)
-        if path.is_absolute() and not camera.source.startswith("/dev/") and not path.exists():
-            raise BadInput(
-                f"camera {camera.id!r}: there is no file or folder {path}; correct 'source' in the configuration"
-            )
+        for field in SOURCE_FIELDS:
+            source = getattr(camera, field)
+            if source is None:
+                continue
+            path = Path(source)
+            if path.is_absolute() and not source.startswith("/dev/") and not path.exists():
+                raise BadInput(
+                    f"camera {camera.id!r}: there is no file or folder {path}; correct {field!r} in the configuration"
+                )
 
 
 def make_folder(folder: Path) -> None:

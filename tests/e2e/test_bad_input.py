@@ -170,6 +170,11 @@ TABLE: Final[Mapping[str, Bad]] = {
         status=1,
         says=("camera 'cam-1': there is no file or folder", "gone.mp4; correct 'source' in the configuration"),
     ),
+    "sub-stream-missing": Bad(
+        make=lambda w: w.serve(f"{clips.clip(w.folder / 'main.mp4')}, detect_source: gone.mp4"),
+        status=1,
+        says=("camera 'cam-1': there is no file or folder", "gone.mp4; correct 'detect_source' in the configuration"),
+    ),
     "recording-without-its-index": Bad(
         make=lambda w: w.serve(w.clip_without_index()), status=1, says=("half.mp4", *NOT_A_VIDEO)
     ),

@@ -163,9 +163,14 @@ class TestShotPolicy:
     @pytest.mark.parametrize(("back_at_ms", "wanted"), [(280, False), (320, True), (900, True)])
     def test_a_face_that_comes_back_is_verified(self, back_at_ms: int, *, wanted: bool) -> None:
         sightings = self.named()
+        see(sightings, 160)  # looked for, and not seen
         observed = see(sightings, back_at_ms, 1)
         assert bool(observed.wanted_rows) is wanted
         assert observed.notices == []
+
+    @pytest.mark.parametrize(("next_at_ms", "wanted"), [(560, False), (740, True)])
+    def test_a_face_that_nobody_looked_for_is_verified_after_longer(self, next_at_ms: int, *, wanted: bool) -> None:
+        assert bool(see(self.named(), next_at_ms, 1).wanted_rows) is wanted
 
     def test_faces_that_cross_are_both_verified(self) -> None:
         sightings = camera()
@@ -184,6 +189,7 @@ class TestShotPolicy:
 
     def test_the_wish_to_verify_outlasts_poor_frames(self) -> None:
         sightings = self.named()
+        see(sightings, 200)
         assert see(sightings, 400, 1, quality=0.1).wanted_rows == []
         assert see(sightings, 440, 1).wanted_rows == [0]
 

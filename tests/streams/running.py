@@ -8,6 +8,7 @@ from typing import Self
 
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.frame import Frame
+from streams.pair import PairSource, PairSpec
 from streams.source import CameraState, CameraStateName, Source, SourceSpec
 
 PATIENCE_S = 30.0  # far above anything that should happen; only a broken source gets here
@@ -16,22 +17,26 @@ PATIENCE_S = 30.0  # far above anything that should happen; only a broken source
 class Running:
     """Runs a source; leaving the block stops it and waits for its thread."""
 
+    source: Source | PairSource
+
     def __init__(
-        self, spec: SourceSpec, *, on_frame: Callable[[Frame], None] | None = None, clock: Clock = SYSTEM_CLOCK
+        self,
+        spec: SourceSpec | PairSpec,
+        *,
+        on_frame: Callable[[Frame], None] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.states: list[CameraState] = []
         self.frames: list[Frame] = []
         self.error: BaseException | None = None
         self._also = on_frame
         self._changed = threading.Condition()
-        self.source = Source(
-            spec,
-            next_epoch=itertools.count(1).__next__,
-            on_frame=self._took,
-            on_state=self._moved,
-            clock=clock,
-        )
-        self.thread = threading.Thread(target=self._run, name=f"source-{spec.camera}")
+        epochs = itertools.count(1).__next__
+        if isinstance(spec, PairSpec):
+            self.source = PairSource(spec, next_epoch=epochs, on_frame=self._took, on_state=self._moved, clock=clock)
+        else:
+            self.source = Source(spec, next_epoch=epochs, on_frame=self._took, on_state=self._moved, clock=clock)
+        self.thread = threading.Thread(target=self._run, name="source")
 
     def __enter__(self) -> Self:
         self.thread.start()

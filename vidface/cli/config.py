@@ -37,7 +37,13 @@ def check(file: FileArgument, as_json: JsonOption = False) -> None:
         "file": str(file),
         "data_dir": str(config.data_dir),
         "cameras": [
-            {"id": camera.id, "source": mask_url(camera.source), "kind": camera.kind} for camera in config.cameras
+            {
+                "id": camera.id,
+                "source": mask_url(camera.source),
+                "detect_source": camera.detect_source and mask_url(camera.detect_source),
+                "kind": camera.kind,
+            }
+            for camera in config.cameras
         ],
         "sinks": [{"name": sink.name, "type": sink.type} for sink in config.sinks],
         "warnings": warnings,
@@ -51,7 +57,8 @@ def _say_summary(file: Path, config: Config) -> None:
     counts = [_count(len(config.cameras), "camera"), _count(len(config.sinks), "sink")]
     say(f"{file}: OK, {', '.join(counts)}, data in {config.data_dir}")
     for camera in config.cameras:
-        say(f"  camera {camera.id}: {mask_url(camera.source)}")
+        sub = f", faces found on {mask_url(camera.detect_source)}" if camera.detect_source else ""
+        say(f"  camera {camera.id}: {mask_url(camera.source)}{sub}")
     for sink in config.sinks:
         where = (
             str(sink.path) if isinstance(sink, JsonlSinkConfig) else f"{','.join(sink.bootstrap_servers)} {sink.topic}"

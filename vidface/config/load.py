@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from pydantic_core import ErrorDetails
 from pipeline.scheduler import NOMINAL_FPS
 from vidface.config.document import Document, FieldPath, dotted, read_document
 from vidface.config.environment import resolve, uses_environment
-from vidface.config.model import Config
+from vidface.config.model import SOURCE_FIELDS, CameraConfig, Config
 from vidface.config.schema import legal_values, schema_at
 from vidface.config.secrets import MASK, mask_url
-from vidface.config.sinks import KafkaSinkConfig
+from vidface.config.sinks import KafkaSinkConfig, SinkConfig
 from vidface.errors import ConfigError, Problem
 
 _SHOWN_CHARACTERS = 80
@@ -69,28 +69,8 @@ _LOOPBACK_HOST = re.compile(r"localhost|127\.[0-9.]+|::1")
 
 def warnings_of(config: Config) -> list[str]:
     """What is legal but will hardly be meant: files that are not there (yet), names sent unencrypted."""
-    words = []
-    for position, camera in enumerate(config.cameras):
-        if camera.source.startswith("/") and not Path(camera.source).exists():
-            words.append(f"cameras[{position}].source: {camera.source} does not exist here")
-        rate = camera.detect_fps or NOMINAL_FPS / (camera.detect_every or 1)
-        if rate * config.tracking.lost_s < LOOKS_TO_FOLLOW:
-            words.append(
-                f"cameras[{position}]: {rate:g} detections a second are too few to follow a face that counts as gone "
-                f"after tracking.lost_s, {config.tracking.lost_s:g} s; raise one of them"
-            )
-    for position, sink in enumerate(config.sinks):
-        if isinstance(sink, KafkaSinkConfig) and not sink.security_protocol.endswith("SSL"):
-            far = [server for server in sink.bootstrap_servers if not _LOOPBACK.match(server)]
-            if far:
-                words.append(
-                    f"sinks[{position}].security_protocol: {sink.security_protocol} sends names unencrypted "
-                    f"to {far[0]}; use SSL or SASL_SSL"
-                )
-        for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-            file = getattr(sink, field, None)
-            if file is not None and not file.exists():
-                words.append(f"sinks[{position}].{field}: {file} does not exist here")
+    words = [word for position, camera in enumerate(config.cameras) for word in _of_camera(position, camera, config)]
+    words += [word for position, sink in enumerate(config.sinks) for word in _of_sink(position, sink)]
     metrics = config.metrics
     if metrics.port is not None and not _LOOPBACK_HOST.fullmatch(metrics.host):
         words.append(
@@ -98,6 +78,33 @@ def warnings_of(config: Config) -> list[str]:
             "whoever reaches this machine; 127.0.0.1 keeps them here"
         )
     return words
+
+
+def _of_camera(position: int, camera: CameraConfig, config: Config) -> Iterator[str]:
+    for field in SOURCE_FIELDS:
+        source = getattr(camera, field)
+        if source is not None and source.startswith("/") and not Path(source).exists():
+            yield f"cameras[{position}].{field}: {source} does not exist here"
+    rate = camera.detect_fps or NOMINAL_FPS / (camera.detect_every or 1)
+    if rate * config.tracking.lost_s < LOOKS_TO_FOLLOW:
+        yield (
+            f"cameras[{position}]: {rate:g} detections a second are too few to follow a face that counts as gone "
+            f"after tracking.lost_s, {config.tracking.lost_s:g} s; raise one of them"
+        )
+
+
+def _of_sink(position: int, sink: SinkConfig) -> Iterator[str]:
+    if isinstance(sink, KafkaSinkConfig) and not sink.security_protocol.endswith("SSL"):
+        far = [server for server in sink.bootstrap_servers if not _LOOPBACK.match(server)]
+        if far:
+            yield (
+                f"sinks[{position}].security_protocol: {sink.security_protocol} sends names unencrypted "
+                f"to {far[0]}; use SSL or SASL_SSL"
+            )
+    for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        file = getattr(sink, field, None)
+        if file is not None and not file.exists():
+            yield f"sinks[{position}].{field}: {file} does not exist here"
 
 
 def _misplaced_truths(document: Document) -> list[Problem]:

@@ -17,12 +17,16 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from pydantic_core import PydanticCustomError
 
 from pipeline.engine import Backend, Device, Precision
+from streams.spec import Kind, judge_kind
 from vidface.config.secrets import mask_url
 from vidface.config.section import NAME_PATTERN, FilePath, Section, misfit
 from vidface.config.sinks import JsonlSinkConfig, SinkConfig
 
 DEFAULT_DATA_DIR = "./state"
 """Where gallery and outbox are kept unless said otherwise."""
+
+SOURCE_FIELDS = ("source", "detect_source")
+"""A camera's fields that hold addresses, and so, maybe, credentials."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -50,6 +54,13 @@ class DecodeDevice(StrEnum):
     DALI = "dali"
 
 
+class MainDecode(StrEnum):
+    """When the main stream of a camera with a sub stream is decoded."""
+
+    ALWAYS = "always"
+    ON_DEMAND = "on_demand"
+
+
 def _source(source: str, info: ValidationInfo) -> str:
     if not source.strip():
         raise PydanticCustomError("source", "expected a file, a folder of pictures, a device or a URL")
@@ -66,6 +77,16 @@ class CameraConfig(Section):
     source: Annotated[str, AfterValidator(_source)] = Field(
         description="A file, a folder of pictures, a device such as /dev/video0, or any URL that FFmpeg opens, such as "
         "rtsp://user:${PASSWORD}@host/path. A relative path counts from the configuration file's folder."
+    )
+    detect_source: Annotated[str, AfterValidator(_source)] | None = Field(
+        default=None,
+        description="The same camera's smaller sub stream, to find faces on; source is then the main stream that they "
+        "are cut from. Both must show the same view. Two recordings must begin at the same moment.",
+    )
+    main_decode: MainDecode = Field(
+        default=MainDecode.ALWAYS,
+        description="With detect_source, live: decode the main stream always, or only while faces are cut (on_demand), "
+        "which costs less, and the first pictures of each face their resolution.",
     )
     kind: SourceKind = Field(
         default=SourceKind.AUTO,
@@ -125,12 +146,31 @@ class CameraConfig(Section):
             raise misfit(("detect_fps",), "give detect_every or detect_fps, not both")
         if self.real_time and self.kind is SourceKind.LIVE:
             raise misfit(("real_time",), "plays a recording as if it were live; it has no use with kind: live")
+        self._check_pair()
         return self
 
+    def _check_pair(self) -> None:
+        on_demand = self.main_decode is MainDecode.ON_DEMAND
+        if self.detect_source is None:
+            if on_demand:
+                raise misfit(("main_decode",), "on_demand needs detect_source, the sub stream that faces are found on")
+            return
+        if self.kind is SourceKind.AUTO:
+            main, sub = judge_kind(self.source), judge_kind(self.detect_source)
+            if main is not sub:
+                raise misfit(
+                    ("detect_source",), f"is judged to be {sub.value}, but source {main.value}; give 'kind' for both"
+                )
+            is_live = main is Kind.LIVE
+        else:
+            is_live = self.kind is SourceKind.LIVE
+        if on_demand and not is_live:
+            raise misfit(("main_decode",), "on_demand is for live cameras; two recordings are decoded in step")
+
     def __repr_args__(self) -> Any:
-        """The fields, with the credentials of the source hidden."""
+        """The fields, with the credentials of the sources hidden."""
         for name, value in super().__repr_args__():
-            yield name, mask_url(value) if name == "source" else value
+            yield name, mask_url(value) if name in SOURCE_FIELDS and value is not None else value
 
 
 class DetectorConfig(Section):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vidface.config.model import Config
+from vidface.config.model import SOURCE_FIELDS, Config
 from vidface.config.secrets import MASK, mask_url
 
 
@@ -14,7 +14,9 @@ def masked(config: Config) -> dict[str, Any]:
     """The configuration as plain JSON values; credentials in sources and every password read ``***``."""
     data = config.model_dump(mode="json")
     for camera in data["cameras"]:
-        camera["source"] = mask_url(camera["source"])
+        for field in SOURCE_FIELDS:
+            if camera[field] is not None:
+                camera[field] = mask_url(camera[field])
     for sink in data["sinks"]:
         for field in ("password", "ssl_password"):
             if sink.get(field):

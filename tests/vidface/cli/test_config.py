@@ -12,7 +12,7 @@ SECRET = "s3cr3t"
 TEXT = (
     "cameras:\n"
     "  - {id: lobby, source: lobby.mp4}\n"
-    "  - {id: door, source: 'rtsp://ann:${PW}@192.0.2.7/main'}\n"
+    "  - {id: door, source: 'rtsp://ann:${PW}@192.0.2.7/main', detect_source: 'rtsp://ann:${PW}@192.0.2.7/sub'}\n"
     "sinks:\n"
     "  - {type: kafka, bootstrap_servers: ['a:1'], topic: t, security_protocol: SASL_SSL,"
     " username: u, password: '${PW}'}\n"
@@ -29,7 +29,7 @@ def test_check(run: RunCommand, file: Path) -> None:
     outcome = run("config", "check", file)
     assert outcome.status == 0
     assert f"{file}: OK, 2 cameras, 1 sink, data in {file.parent / 'state'}" in outcome.out
-    assert "camera door: rtsp://***@192.0.2.7/main" in outcome.out
+    assert "camera door: rtsp://***@192.0.2.7/main, faces found on rtsp://***@192.0.2.7/sub" in outcome.out
     assert "lobby.mp4 does not exist here" in outcome.err
     assert SECRET not in outcome.out + outcome.err
 
@@ -38,6 +38,7 @@ def test_check_as_json(run: RunCommand, file: Path) -> None:
     answer = run("config", "check", file, "--json").json
     assert answer["ok"] is True
     assert [camera["id"] for camera in answer["cameras"]] == ["lobby", "door"]
+    assert [camera["detect_source"] for camera in answer["cameras"]] == [None, "rtsp://***@192.0.2.7/sub"]
     assert answer["sinks"] == [{"name": "kafka", "type": "kafka"}]
     assert len(answer["warnings"]) == 1
     assert SECRET not in json.dumps(answer)
@@ -56,6 +57,7 @@ def test_show_masks_secrets_and_names_defaults(run: RunCommand, file: Path, argu
     assert outcome.status == 0
     assert SECRET not in outcome.out + outcome.err
     assert "rtsp://***@192.0.2.7/main" in outcome.out
+    assert "rtsp://***@192.0.2.7/sub" in outcome.out
     assert "stall_timeout_s" in outcome.out
 
 

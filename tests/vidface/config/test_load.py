@@ -80,6 +80,12 @@ def test_urls_and_absolute_paths_stay(write_config: WriteConfig, source: str) ->
     assert config.cameras[0].source == source
 
 
+def test_a_sub_stream_counts_from_the_files_folder_too(write_config: WriteConfig, tmp_path: Path) -> None:
+    config = load_config(write_config("cameras: [{id: a, source: main.mp4, detect_source: sub.mp4}]"))
+    assert config.cameras[0].detect_source == str(tmp_path / "sub.mp4")
+    assert load_config(write_config(CAMERA)).cameras[0].detect_source is None
+
+
 def test_anchors_and_merge_keys(write_config: WriteConfig) -> None:
     path = write_config(
         "cameras:\n"
@@ -174,6 +180,31 @@ BAD = [
         "cameras: [{id: a, source: x, kind: live, real_time: true}]",
         ["cameras[0].real_time: plays a recording"],
         id="real time of a live camera",
+    ),
+    pytest.param(
+        "cameras: [{id: a, source: x, main_decode: on_demand}]",
+        ["cameras[0].main_decode: on_demand needs detect_source"],
+        id="no stream beside the main one",
+    ),
+    pytest.param(
+        "cameras: [{id: a, source: 'rtsp://h/main', detect_source: x.mp4}]",
+        ["cameras[0].detect_source: is judged to be recorded, but source live; give 'kind' for both"],
+        id="a live and a recorded stream",
+    ),
+    pytest.param(
+        "cameras: [{id: a, source: x.mp4, detect_source: y.mp4, main_decode: on_demand}]",
+        ["cameras[0].main_decode: on_demand is for live cameras"],
+        id="recordings on demand",
+    ),
+    pytest.param(
+        "cameras: [{id: a, source: x, detect_source: ' '}]",
+        ["cameras[0].detect_source: expected a file, a folder"],
+        id="no sub stream",
+    ),
+    pytest.param(
+        "cameras: [{id: a, source: 'rtsp://h/x', detect_source: 'rtsp://h/y', main_decode: never}]",
+        ["cameras[0].main_decode: expected one of always, on_demand; given 'never'"],
+        id="a strange main_decode",
     ),
     pytest.param(
         "cameras: [{id: a, source: x, priority: 0}]", ["expected a number over 0, at most 1000"], id="no weight"
@@ -350,6 +381,8 @@ SECRET = "s3cr3t-value"
 LEAKS = [
     pytest.param("cameras: [{id: '${PW} x', source: a}]", id="as an id"),
     pytest.param("cameras: [{id: a, source: 'rtsp://u:${PW}@h', kind: x}]", id="in a source beside a mistake"),
+    pytest.param("cameras: [{id: a, source: 'rtsp://h', detect_source: 'rtsp://u:${PW}@h', kind: x}]", id="a sub's"),
+    pytest.param("cameras: [{id: a, source: b, detect_source: 'rtsp://u:s3cr3t-value@h'}]", id="a sub's that misfits"),
     pytest.param("cameras: [{id: a, source: b, priority: '${PW}'}]", id="as a number"),
     pytest.param("cameras: [{id: 'rtsp://u:s3cr3t-value@h', source: b}]", id="written out in the wrong place"),
     pytest.param(KAFKA + ", password: '${PW}'}", id="as a password without use"),
@@ -371,12 +404,14 @@ def test_no_message_holds_a_secret(write_config: WriteConfig, text: str) -> None
 
 def test_no_repr_holds_a_secret(write_config: WriteConfig) -> None:
     text = (
-        "cameras: [{id: a, source: 'rtsp://u:${PW}@h'}]\n"
+        "cameras: [{id: a, source: 'rtsp://u:${PW}@h', detect_source: 'rtsp://u:${PW}@h/sub'}]\n"
         "sinks: [{type: kafka, bootstrap_servers: ['a:1'], topic: t, security_protocol: SASL_SSL, username: u,"
         " password: '${PW}', ssl_certfile: c, ssl_keyfile: k, ssl_password: '${PW}'}]\n"
     )
     config = load_config(write_config(text), {"PW": SECRET})
     assert SECRET in config.cameras[0].source
+    assert config.cameras[0].detect_source is not None
+    assert SECRET in config.cameras[0].detect_source
     for thing in (config, *config.cameras, *config.sinks):
         assert SECRET not in repr(thing)
         assert SECRET not in str(thing)

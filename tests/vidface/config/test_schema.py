@@ -30,7 +30,13 @@ def test_the_schema_is_one() -> None:
 
 
 def test_there_are_examples() -> None:
-    assert {path.name for path in EXAMPLES} == {"minimal.yaml", "rtsp-door.yaml", "kafka.yaml", "full.yaml"}
+    assert {path.name for path in EXAMPLES} == {
+        "minimal.yaml",
+        "rtsp-door.yaml",
+        "main-and-sub.yaml",
+        "kafka.yaml",
+        "full.yaml",
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -73,8 +79,13 @@ def test_the_full_example_holds_the_defaults_it_says() -> None:
 def test_warns_of_files_that_are_not_there(tmp_path: Path) -> None:
     path = tmp_path / "cameras.yaml"
     (tmp_path / "here.mp4").touch()
-    path.write_text("cameras: [{id: a, source: here.mp4}, {id: b, source: gone.mp4}]", encoding="utf-8")
-    assert warnings_of(load_config(path)) == [f"cameras[1].source: {tmp_path / 'gone.mp4'} does not exist here"]
+    path.write_text(
+        "cameras: [{id: a, source: here.mp4, detect_source: sub.mp4}, {id: b, source: gone.mp4}]", encoding="utf-8"
+    )
+    assert warnings_of(load_config(path)) == [
+        f"cameras[0].detect_source: {tmp_path / 'sub.mp4'} does not exist here",
+        f"cameras[1].source: {tmp_path / 'gone.mp4'} does not exist here",
+    ]
 
 
 @pytest.mark.parametrize(
