@@ -107,7 +107,7 @@ def test_a_camera_that_is_down_is_told_and_the_service_is_well(tmp_path: Path) -
     after = service.status()
     assert after.phase is Phase.ENDING
     assert dict(after.cameras[0].frames) == {"decoded": 50, "detected": 25, "not_due": 25}
-    assert after.stages["detect"].items == 25
+    assert after.stages["compare"].items == 25
     assert after.events == {"vidface.camera.state": after.sinks[0].delivered}
     assert after.sinks[0].pending == 0
 
