@@ -45,6 +45,7 @@ DOORS: Mapping[str, Mapping[str, str]] = {
     "kafka": {"pipeline/events/kafka*.py": "a sink"},
     "trackers": {"pipeline/track.py": "follows faces"},
     "supervision": {"pipeline/track.py": "the tracker's own types"},
+    "matplotlib": {"vidface/evaluation/plots.py": "draws the plots of reports"},
     **{
         library: {"vidface/*.py": "an edge of the application", "vidface/**/*.py": "likewise"}
         for library in ("pydantic", "typer", "click", "rich", "yaml", "fastapi", "starlette", "uvicorn")
@@ -52,7 +53,10 @@ DOORS: Mapping[str, Mapping[str, str]] = {
 }
 """Outside library to the only files that may import it, each with its reason."""
 
-LAZY = ("openvino", "onnxruntime", "tensorrt", "onnx", "torch", "torchvision", "faiss", "kafka", "nvidia", "trackers")
+LAZY = (
+    *("openvino", "onnxruntime", "tensorrt", "onnx", "torch", "torchvision", "faiss", "kafka", "nvidia", "trackers"),
+    "matplotlib",
+)
 """Heavy or optional: imported inside functions, so that who does not need them does not wait for them or miss them."""
 
 

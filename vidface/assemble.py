@@ -184,6 +184,8 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
         stall_timeout_s=camera.stall_timeout_s,
         threads=camera.decode_threads,
         real_time=camera.real_time,
+        loop=camera.loop,
+        start_s=camera.start_s,
     )
 
 

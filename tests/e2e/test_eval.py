@@ -14,7 +14,7 @@ from pipeline.events.payload import Answer, SightingStage
 from tests.e2e.installation import Done, Installation
 from tests.e2e.lobby import Lobby, cut
 from tests.pipeline.events.examples import camera_state, sighting
-from vidface.evaluation.bench import OutputsDiffer, check_outputs
+from vidface.evaluation.outputs import OutputsDiffer, check_outputs
 
 Evaluate = Callable[..., Done]
 
@@ -85,7 +85,7 @@ def test_bench_measures_what_it_has_checked(fresh: Installation, lobby: Lobby, t
     assert result["events"] > 3
     assert result["peak_rss_mib"] > 50
     assert {"detect", "track", "align", "embed", "search"} <= set(result["stages"])
-    assert set(result["runs"]) == {"decode", "detect", "everything"}
+    assert set(result["runs"]) == {"decode", "machine_decode", "detect", "everything"}
 
 
 def story(camera: str) -> list[Event]:

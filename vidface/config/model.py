@@ -94,6 +94,13 @@ class CameraConfig(Section):
     )
     decode_threads: int = Field(default=1, ge=1, le=64, description="CPU threads of its decoder.")
     real_time: bool = Field(default=False, description="Play a recording at its own pace, as if it were a live camera.")
+    loop: bool = Field(default=False, description="Play a recording over and over, without an end.")
+    start_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description="How far into a recording to begin; a video at the first key frame from there on. Seconds.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -101,6 +108,9 @@ class CameraConfig(Section):
             raise misfit(("detect_fps",), "give detect_every or detect_fps, not both")
         if self.real_time and self.kind is SourceKind.LIVE:
             raise misfit(("real_time",), "plays a recording as if it were live; it has no use with kind: live")
+        if (self.loop or self.start_s) and self.kind is SourceKind.LIVE:
+            name = "loop" if self.loop else "start_s"
+            raise misfit((name,), "says how a recording is played; it has no use with kind: live")
         return self
 
     def __repr_args__(self) -> Any:
