@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.services.weights", "tests.services.rtsp", "tests.services.kafka"]
+pytest_plugins = ["tests.services.weights", "tests.services.rtsp", "tests.services.kafka", "tests.services.browser"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

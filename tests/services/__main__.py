@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 
-SERVICES = ("rtsp", "kafka", "weights")
+SERVICES = ("rtsp", "kafka", "weights", "browser")
 
 
 def main(arguments: list[str]) -> int:

@@ -114,16 +114,23 @@ def run_bench(
         "mode": mode.value,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(models),
-        "options": _described(config, options),
+        "options": _described(mode, config, options),
         **figures,
     }
 
 
-def _described(config: Config, options: BenchOptions) -> Mapping[str, Any]:
-    clips = list(dict.fromkeys(Path(camera.source).name for camera in config.cameras))
+def _described(mode: Mode, config: Config, options: BenchOptions) -> Mapping[str, Any]:
+    """The options that this mode heeds."""
+    heeded = {
+        Mode.RECORDED: {"against_loop", *({"rounds", "loop_frames"} if options.against_loop else ())},
+        Mode.LIVE: {"seconds"},
+        Mode.CAPACITY: {"seconds", "max_age_ms", "rounds"},
+    }[mode]
+    unheeded = {"against_loop", "rounds", "loop_frames", "seconds", "max_age_ms"} - heeded
     return {
-        "clips": clips,
-        **asdict(options),
+        "clips": list(dict.fromkeys(Path(camera.source).name for camera in config.cameras)),
+        **{name: value for name, value in asdict(options).items() if name not in unheeded},
+        "streams": len(config.cameras),
         "canvas": list(config.detector.canvas),
         "decode_threads": config.cameras[0].decode_threads,
         "max_batch": config.scheduler.max_batch,

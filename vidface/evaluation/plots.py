@@ -6,15 +6,26 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+Figure: TypeAlias = Any
+"""matplotlib's; it is imported only where something is drawn."""
+
+Axes: TypeAlias = Any
+"""Likewise."""
 
 WIDTH_IN: Final = 7.6
 INK, GRID, BLUE, ORANGE, GREEN, RED, GREY = "#1f2933", "#e4e7eb", "#2563eb", "#d97706", "#059669", "#dc2626", "#9aa5b1"
-SERIES: Final = (BLUE, ORANGE, GREEN, "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#b45309", "#475569", GREY)
+THREADS: Final[Mapping[str, tuple[str, str]]] = {
+    "inference": (BLUE, "engines"),
+    "decode": (GREEN, "cameras"),
+    "detect": (ORANGE, "detect thread"),
+    "analysis": ("#7c3aed", "analysis thread"),
+    "sinks": ("#0891b2", "sinks"),
+    "bench": (GREY, "bench"),
+}
+"""A kind of thread's colour and name. The same in every report."""
+
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",  # text stays text: small, and found by searching
     "svg.hashsalt": "vidface",  # the same figures give the same file
@@ -44,11 +55,11 @@ def _figure(height_in: float) -> Iterator[tuple[Figure, Axes]]:
 @contextmanager
 def _empty_figure(height_in: float) -> Iterator[Figure]:
     import matplotlib as mpl
+    from matplotlib import figure as drawing
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        figure = drawing.Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
 
@@ -118,14 +129,17 @@ def drops(series: Sequence[Mapping[str, Any]]) -> str:
 
 def time_by_part(rows: Sequence[Mapping[str, Any]]) -> str:
     """Where the processor time goes: a bar a part, the largest first."""
+    from matplotlib.patches import Patch
+
     shown = sorted((row for row in rows if row["part_of_all"] > 0.0005), key=lambda row: float(row["cpu_ms_per_frame"]))
-    threads = sorted({row["thread"] for row in shown})
-    colours = dict(zip(threads, SERIES, strict=False))
-    with _figure(0.7 + 0.27 * max(1, len(shown))) as (figure, axes):
+    with _figure(0.9 + 0.27 * max(1, len(shown))) as (figure, axes):
         values = [row["cpu_ms_per_frame"] for row in shown]
-        bars = axes.barh([row["part"] for row in shown], values, color=[colours[row["thread"]] for row in shown])
-        labels = [f" {row['cpu_ms_per_frame']:.2f} ms, {100 * row['part_of_all']:.1f} %" for row in shown]
-        axes.bar_label(bars, labels=labels, color=INK, fontsize=9)
+        colours = [THREADS.get(row["thread"], (RED, ""))[0] for row in shown]
+        bars = axes.barh([row["part"] for row in shown], values, color=colours)
+        labels = [f"{row['cpu_ms_per_frame']:.2f} ms, {100 * row['part_of_all']:.1f} %" for row in shown]
+        axes.bar_label(bars, labels=labels, color=INK, fontsize=9, padding=4)
+        present = [THREADS[thread] for thread in THREADS if any(row["thread"] == thread for row in shown)]
+        axes.legend(handles=[Patch(color=colour, label=name) for colour, name in present], loc="lower right")
         axes.set_xlim(0, 1.25 * max(values, default=1.0))
         axes.set_xlabel("CPU ms a decoded frame")
         axes.grid(visible=False, axis="y")
@@ -158,12 +172,12 @@ def probes(rows: Sequence[Mapping[str, Any]], *, capacity: int, bound_ms: float)
                         )
             axes.axvline(capacity, color=BLUE, linewidth=1.2, label=f"capacity, {capacity}")
             axes.set_ylabel(name)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.15 * max((row[key] or 0 for row in rows), default=1))
         below.axhline(bound_ms, color=RED, linestyle="--", linewidth=1.2)
         ages_ms = [row["age_p95_ms"] for row in rows if row["age_p95_ms"] is not None]
         if max(ages_ms, default=0) > 6 * bound_ms:  # one probe far beyond would flatten all the others
             below.set_yscale("symlog", linthresh=bound_ms)
-            below.set_ylim(bottom=0)
+            below.set_ylim(0, 2 * max(ages_ms))
         below.set_xlabel("cameras")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         above.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, 1.3), borderaxespad=0)
@@ -176,7 +190,7 @@ def speeds(names_fps: Sequence[tuple[str, float]]) -> str:
         names, values = [name for name, _ in names_fps][::-1], [fps for _, fps in names_fps][::-1]
         colours = [BLUE if name.startswith("everything") else GREY for name in names]
         bars = axes.barh(names, values, color=colours)
-        axes.bar_label(bars, labels=[f" {value:.0f}" for value in values], color=INK, fontsize=9)
+        axes.bar_label(bars, labels=[f"{value:.0f}" for value in values], color=INK, fontsize=9, padding=4)
         axes.set_xlim(0, 1.12 * max(values))
         axes.set_xlabel("frames a second")
         axes.grid(visible=False, axis="y")

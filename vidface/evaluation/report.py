@@ -21,14 +21,15 @@ main { max-width: 860px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 10px; }
 .sub { color: #616e7c; margin: 4px 0 22px; }
 section { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 18px 22px; margin: 0 0 18px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 0 0 18px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(122px, 1fr)); gap: 12px; margin: 0 0 18px; }
 .card { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 12px 16px; }
-.card b { display: block; font-size: 25px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.card b { display: block; font-size: 23px; white-space: nowrap; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .card span { color: #616e7c; font-size: 13px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th { text-align: left; color: #616e7c; font-weight: 600; border-bottom: 1px solid #cbd2d9; padding: 4px 10px 4px 0; }
 td { border-bottom: 1px solid #eef1f4; padding: 4px 10px 4px 0; font-variant-numeric: tabular-nums; }
-.n { text-align: right; } .bad { color: #b91c1c; } .good { color: #047857; } .note { color: #616e7c; font-size: 13px; }
+.n { text-align: right; white-space: nowrap; } .bad { color: #b91c1c; } .good { color: #047857; }
+.note { color: #616e7c; font-size: 13px; }
 svg { width: 100%; height: auto; display: block; } details pre { overflow-x: auto; font-size: 12px; }
 """
 
@@ -74,7 +75,7 @@ def _recorded(document: Mapping[str, Any]) -> list[str]:
         (f"{document['fps']:.0f}", "frames a second, everything on"),
         (f"{document['ratio_to_machine_decode']:.2f}", "of decoding on all processors"),
         (f"{document['ratio_to_decode']:.2f}", "of decoding these streams"),
-        (f"{runs['everything']['cpu_ms_per_frame']:.2f} ms", "processor time a frame"),
+        (f"{runs['everything']['cpu_ms_per_frame']:.1f} ms", "processor time a frame"),
         (f"{document['peak_rss_mib']:.0f} MiB", "peak memory"),
     ]
     parts = []
@@ -202,7 +203,8 @@ def _time_by_part(figures: Mapping[str, Any]) -> str:
         plots.time_by_part(rows)
         + _note(
             f"Sums to the whole process: {total_ms:.2f} ms of processor time a decoded frame. Inference is what the "
-            "engines' own threads do for detection, close-up landmarks and templates. Colours are kinds of threads."
+            "engines' own threads do for detection, close-up landmarks and templates. "
+            "What is below half a thousandth is not drawn."
         )
         + _table(
             ("stage", "calls", "items", "wall ms an item", "wall s", "CPU s of its thread"),
@@ -225,12 +227,18 @@ def _comparison(comparison: Comparison) -> str:
 
 def _machine(document: Mapping[str, Any]) -> str:
     rows = [
-        (name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
+        (name.replace("_", " "), _described(value))
         for section in ("machine", "options")
         for name, value in document[section].items()
         if value is not None
     ]
     return _section("Machine and options", _table(("", ""), rows))
+
+
+def _described(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _embedded(name: str, document: Mapping[str, Any]) -> str:
