@@ -73,7 +73,7 @@ class Capacity:
 
     Attributes:
         cameras: The largest number that mostly held; 0 where not even one camera did.
-        confirmed: Its confirmation runs; None for 0.
+        confirmed: Its confirmation runs; None for 0 cameras.
         beyond: Those of one camera more; None where the search's limit was reached.
         probes: Every probe, in order.
     """
@@ -86,11 +86,11 @@ class Capacity:
     @property
     def statement(self) -> str:
         """How sure it is, in a sentence."""
+        seconds = round(next(probe.seconds for probe in self.probes if probe.confirming))
         if self.confirmed is None:
-            return "not even one camera is held within the bounds"
-        runs = [probe for probe in self.probes if probe.confirming]
-        seconds = round(runs[0].seconds) if runs else 0
-        text = f"{self.cameras} held in {self.confirmed.held} of {self.confirmed.of} runs of {seconds} s"
+            tried = self.beyond.of if self.beyond is not None else 0
+            return f"not even one camera is held within the bounds, in {tried} run(s) of {seconds} s"
+        text = f"{self.cameras} held in {self.confirmed.held} of {self.confirmed.of} run(s) of {seconds} s"
         if self.beyond is None:
             return f"{text}; more were not tried"
         return f"{text}; {self.beyond.cameras} held in {self.beyond.held} of {self.beyond.of}"

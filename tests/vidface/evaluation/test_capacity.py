@@ -49,23 +49,23 @@ def test_an_exact_machine_is_found_exactly(holds: int, first: int) -> None:
     if capacity.confirmed and capacity.beyond:
         assert (capacity.confirmed.cameras, capacity.confirmed.held, capacity.confirmed.of) == (holds, 3, 3)
         assert (capacity.beyond.cameras, capacity.beyond.held, capacity.beyond.of) == (holds + 1, 0, 3)
-        assert capacity.statement == f"{holds} held in 3 of 3 runs of 10 s; {holds + 1} held in 0 of 3"
+        assert capacity.statement == f"{holds} held in 3 of 3 run(s) of 10 s; {holds + 1} held in 0 of 3"
     confirmations = [cameras for cameras, _seconds, confirming in machine.asked if confirming]
     assert set(confirmations) <= {holds, holds + 1}
     assert len(machine.asked) == len(capacity.probes) <= 20
 
 
 def test_a_machine_that_holds_nothing_says_so() -> None:
-    capacity = find_capacity(Machine(0).play, probe_s=1, confirm_s=1)
+    capacity = find_capacity(Machine(0).play, probe_s=1, confirm_s=4)
     assert (capacity.cameras, capacity.confirmed) == (0, None)
-    assert capacity.statement == "not even one camera is held within the bounds"
+    assert capacity.statement == "not even one camera is held within the bounds, in 3 run(s) of 4 s"
 
 
 def test_the_search_ends_at_its_limit_and_says_so() -> None:
     machine = Machine(1000)
     capacity = find_capacity(machine.play, probe_s=1, confirm_s=2, rounds=2, limit=20)
     assert (capacity.cameras, capacity.beyond) == (20, None)
-    assert capacity.statement == "20 held in 2 of 2 runs of 2 s; more were not tried"
+    assert capacity.statement == "20 held in 2 of 2 run(s) of 2 s; more were not tried"
     assert max(cameras for cameras, _seconds, _confirming in machine.asked) == 20
 
 
