@@ -22,8 +22,8 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 10px; }
 .sub { color: #616e7c; margin: 4px 0 22px; }
 section { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 18px 22px; margin: 0 0 18px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(122px, 1fr)); gap: 12px; margin: 0 0 18px; }
-.card { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 12px 16px; }
-.card b { display: block; font-size: 23px; white-space: nowrap; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.card { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 12px 14px; }
+.card b { display: block; font-size: 20px; white-space: nowrap; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .card span { color: #616e7c; font-size: 13px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th { text-align: left; color: #616e7c; font-weight: 600; border-bottom: 1px solid #cbd2d9; padding: 4px 10px 4px 0; }
