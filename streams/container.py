@@ -84,6 +84,8 @@ class Container:
         self._gap = False
         self._capture = CaptureClock()
         self._read_ns: int | None = None
+        self._span_ns: tuple[int, int] | None = None  # from where to where this round's packets go
+        self._round_ns = 0  # what a looped recording's earlier rounds took
         self._interrupt = Interrupt(stopped)
         self._is_network = spec.reconnects or _NETWORK.match(spec.url) is not None
         self._end: MediaEnd | None = None
@@ -102,6 +104,10 @@ class Container:
             self._dali = DaliDecoder(self._stream, device_id=0 if spec.decode is DecodeDevice.DALI else None)
         self._is_held = is_rtsp(spec.url) and self._stream.codec_context.name in _HELD_CODECS
         self._expected_end_s = _expected_end_s(container, self._stream)
+        self._start_ns = 0 if spec.reconnects else round(spec.start_s * NS_PER_S)
+        if spec.loop and self._expected_end_s:
+            self._start_ns %= max(1, round(self._expected_end_s * NS_PER_S))
+        self._skipping = self._start_ns > 0
 
     @property
     def step_ns(self) -> int:
@@ -119,7 +125,7 @@ class Container:
         """See `Media.read`."""
         if self._container is None:
             return
-        packets = self._container.demux(self._stream)
+        packets = self._packets(self._container)
         limit_s = self._spec.stall_timeout_s if self._is_network else float("inf")
         # Longer than a stall: a camera joined in the middle of a group of pictures has none until the next.
         patience_s = self._spec.open_timeout_s + self._spec.stall_timeout_s
@@ -264,9 +270,9 @@ class Container:
             return self._captured(packet, now_ns)
         if not self._spec.real_time or packet.dts is None or packet.time_base is None:
             return now_ns
-        at_ns = round(packet.dts * packet.time_base * NS_PER_S)
+        at_ns = self._round_ns + round(packet.dts * packet.time_base * NS_PER_S)
         if self._started_ns is None:
-            self._started_ns = now_ns - at_ns
+            self._started_ns = now_ns - (self._start_ns or at_ns)
         due_ns = self._started_ns + at_ns
         return None if self._clock.wait(self._stopped, (due_ns - now_ns) / NS_PER_S) else due_ns
 
@@ -278,6 +284,41 @@ class Container:
         if packet.pts is not None and packet.time_base is not None:
             pts_ns = round(packet.pts * packet.time_base * NS_PER_S)
         return self._capture.captured_ns(arrived_ns=arrived_ns, pts_ns=pts_ns, sender_ns=_sender_ns(packet))
+
+    def _packets(self, container: InputContainer) -> "Iterator[Packet[VideoStream]]":
+        """The stream's packets from where it should begin; of a looped recording without an end."""
+        while True:
+            for packet in container.demux(self._stream):
+                if not self._is_before_start(packet):
+                    yield packet
+            if not self._rewound(container):
+                return
+
+    def _is_before_start(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether a packet is to be passed over: all are before the first key frame of where it should begin."""
+        if packet.pts is None or packet.time_base is None:
+            return self._skipping
+        at_ns = round(packet.pts * packet.time_base * NS_PER_S)
+        begin_ns, end_ns = self._span_ns or (at_ns, at_ns)
+        self._span_ns = min(begin_ns, at_ns), max(end_ns, at_ns)
+        if self._skipping:
+            self._skipping = not packet.is_keyframe or at_ns < self._start_ns
+        return self._skipping
+
+    def _rewound(self, container: InputContainer) -> bool:
+        """Put a looped recording back to its start, behind what was played; False where nothing more is to come."""
+        if not self._spec.loop or self._spec.reconnects or self._stopped.is_set():
+            return False
+        if self._span_ns is not None:
+            begin_ns, end_ns = self._span_ns
+            self._round_ns += end_ns - begin_ns + self.step_ns
+        self._span_ns, self._last_pts_s, self._skipping = None, None, False
+        try:
+            container.seek(0)
+        except av.FFmpegError as error:
+            self._end = MediaEnd(cause=Cause.READ_FAILED, detail=f"it cannot be played a second time: {error.strerror}")
+            return False
+        return True
 
     def _decoded(self, packet: "Packet[VideoStream] | None") -> Iterator[Decoded | Damaged]:
         if self._dali is not None:
@@ -295,6 +336,7 @@ class Container:
             if frame.pts is not None and frame.time_base is not None:
                 pts_ns = frame.pts * frame.time_base.numerator * NS_PER_S // frame.time_base.denominator
                 self._reached(pts_ns)
+                pts_ns += self._round_ns
             if frame.is_corrupt:
                 yield Damaged(detail="a picture with missing or damaged parts")
                 continue

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Generator
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,8 @@ class Folder:
             SourceError: It holds no image, or cannot be listed.
         """
         self._fps = spec.folder_fps
+        self._loop = spec.loop
+        self._start = round(spec.start_s * spec.folder_fps)
         try:
             self._paths = sorted(
                 (path for path in Path(spec.url).iterdir() if path.suffix.lower() in SUFFIXES), key=natural_key
@@ -50,7 +53,9 @@ class Folder:
 
     def read(self) -> Generator[Decoded | Damaged]:
         """See `Media.read`."""
-        for index, path in enumerate(self._paths):
+        places = count() if self._loop else range(len(self._paths))
+        for index in islice(places, self._start, None):
+            path = self._paths[index % len(self._paths)]
             try:
                 data = np.frombuffer(path.read_bytes(), np.uint8)
             except OSError as error:

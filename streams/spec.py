@@ -100,6 +100,11 @@ class SourceSpec:
     """Play a recording at its own pace, to be treated as live; it still ends."""
     priority: float = 1.0
     """How much further than others a live camera may fall behind before frames are left undecoded."""
+    loop: bool = False
+    """Play a recording over and over, as one connection whose time goes on growing; it ends when it is stopped."""
+    start_s: float = 0.0
+    """How far into a recording to begin. A video begins with the first key frame from there on and, in real time, when
+    that frame's turn comes, as with a camera that is joined at any moment. Looped, it counts modulo the length."""
     folder_fps: float = 25.0
     """Pace of a folder of images."""
     max_bad_frames: int = 250
@@ -130,6 +135,8 @@ class SourceSpec:
                 raise self._error(name, getattr(self, name), "a number above 0")
         if not self.backoff_initial_s <= self.backoff_max_s < float("inf"):
             raise self._error("backoff_max_s", self.backoff_max_s, f"at least {self.backoff_initial_s}")
+        if not 0.0 <= self.start_s < float("inf"):
+            raise self._error("start_s", self.start_s, "a number of at least 0")
         for name in ("threads", "max_bad_frames"):
             if getattr(self, name) < 1:
                 raise self._error(name, getattr(self, name), "an integer of at least 1")

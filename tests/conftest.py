@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.services.rtsp_dialogue",
     "tests.services.kafka",
     "tests.services.dali",
+    "tests.services.browser",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]

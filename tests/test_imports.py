@@ -46,6 +46,7 @@ DOORS: Mapping[str, Mapping[str, str]] = {
     "trackers": {"pipeline/track.py": "follows faces"},
     "prometheus_client": {"vidface/exposition/*.py": "metrics are told in its format"},
     "supervision": {"pipeline/track.py": "the tracker's own types"},
+    "matplotlib": {"vidface/evaluation/plots.py": "draws the plots of reports"},
     **{
         library: {"vidface/*.py": "an edge of the application", "vidface/**/*.py": "likewise"}
         for library in ("pydantic", "typer", "click", "rich", "yaml", "fastapi", "starlette", "uvicorn")
@@ -53,7 +54,10 @@ DOORS: Mapping[str, Mapping[str, str]] = {
 }
 """Outside library to the only files that may import it, each with its reason."""
 
-LAZY = ("openvino", "onnxruntime", "tensorrt", "onnx", "torch", "torchvision", "faiss", "kafka", "nvidia", "trackers")
+LAZY = (
+    *("openvino", "onnxruntime", "tensorrt", "onnx", "torch", "torchvision", "faiss", "kafka", "nvidia", "trackers"),
+    "matplotlib",
+)
 """Heavy or optional: imported inside functions, so that who does not need them does not wait for them or miss them."""
 
 

@@ -207,6 +207,8 @@ def source_spec(camera: CameraConfig) -> SourceSpec:
         threads=camera.decode_threads,
         priority=camera.priority,
         real_time=camera.real_time,
+        loop=camera.loop,
+        start_s=camera.start_s,
     )
 
 

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -58,3 +59,16 @@ def test_ages_are_counted_in_buckets_by_camera() -> None:
     assert (door.counts[0], door.counts[1], door.counts[-1], door.count) == (2, 1, 1, 4)
     assert door.sum_s == pytest.approx(42.111)
     assert len(door.counts) == len(AGE_BOUNDS_S) + 1
+
+
+def test_a_stage_s_processor_time_is_its_own_thread_s() -> None:
+    times = StageTimes()
+    with times.measure("wait"):
+        threading.Event().wait(0.02)
+    with times.measure("work"):
+        until_ns = time.thread_time_ns() + 5_000_000
+        while time.thread_time_ns() < until_ns:
+            pass
+    waited, worked = times.snapshot()["wait"], times.snapshot()["work"]
+    assert waited.cpu_s < waited.wall_s / 2
+    assert worked.cpu_s >= 0.005

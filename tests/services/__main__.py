@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 
-SERVICES = ("rtsp", "kafka", "weights", "dali")
+SERVICES = ("rtsp", "kafka", "weights", "browser", "dali")
 
 
 def main(arguments: list[str]) -> int:

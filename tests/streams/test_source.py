@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.errors import SourceError
+from streams.errors import SourceError, SourceSpecError
 from streams.fake import FakeClock
 from streams.frame import Frame
 from streams.mailbox import Policy, PutEnd, TakeEnd, open_mailbox
@@ -294,3 +294,62 @@ def test_nothing_is_written_to_the_terminal(tmp_path: Path, capfd: pytest.Captur
     for path in (clips.corrupted(tmp_path / "c.mkv"), clips.truncated(tmp_path / "t.ts")):
         _played(SourceSpec(camera="door", url=str(path)))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        pytest.param("a.mp4", clips.MOVING, id="mp4"),
+        pytest.param("b.mkv", clips.B_FRAMES, id="b-frames"),
+        pytest.param("v.webm", clips.VP9, id="vp9"),
+    ],
+)
+def test_a_looped_recording_goes_on_as_one_connection(tmp_path: Path, name: str, recipe: clips.Recipe) -> None:
+    path = clips.clip(tmp_path / name, recipe)
+    rounds = 3
+    spec = SourceSpec(camera="door", url=str(path), loop=True, real_time=True)
+    with Running(spec, clock=FakeClock()) as running:
+        running.wait_frames(rounds * recipe.frames)
+    frames = running.frames[: rounds * recipe.frames]
+    assert _numbers(frames) == list(range(recipe.frames)) * rounds
+    for number, frame in enumerate(frames):
+        assert (frame.meta.epoch, frame.meta.index) == (1, number)
+        assert abs(frame.meta.pts_ns - number * 40_000_000) <= 3_000_000  # containers round to 1 ms
+    assert running.causes == [("connecting", "starting"), ("live", "opened"), ("ended", "stopped")]
+    assert running.source.statistics().repaired_times == 0
+
+
+def test_looped_images_begin_again(tmp_path: Path) -> None:
+    folder = clips.image_folder(tmp_path / "images", count=3)
+    with Running(SourceSpec(camera="door", url=str(folder), loop=True, start_s=0.08), clock=FakeClock()) as running:
+        running.wait_frames(5)
+    assert _numbers(running.frames[:5]) == [2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "loop", "first", "waited_s"),
+    [
+        pytest.param(0.4, False, 10, 0.0, id="at-a-key-frame"),
+        pytest.param(0.5, False, 20, 0.3, id="before-one"),
+        pytest.param(1.7, True, 0, 0.3, id="behind-the-last"),
+        pytest.param(4.5, True, 20, 0.3, id="rounds-later"),
+    ],
+)
+def test_a_recording_begins_with_the_next_key_frame_when_its_turn_comes(
+    tmp_path: Path, start_s: float, loop: bool, first: int, waited_s: float
+) -> None:
+    path = clips.clip(tmp_path / "a.mp4")  # two seconds, a key frame each 0.4 s
+    clock = FakeClock()
+    began_ns = clock.monotonic_ns()
+    spec = SourceSpec(camera="door", url=str(path), loop=loop, real_time=True, start_s=start_s)
+    with Running(spec, clock=clock) as running:
+        running.wait_frames(10)
+    assert _numbers(running.frames[:10]) == list(range(first, first + 10))
+    meta = running.frames[0].meta
+    assert (meta.received_ns - began_ns) / 1e9 == pytest.approx(waited_s, abs=0.01)
+    assert meta.pts_ns == 0
+
+
+def test_a_start_before_the_beginning_is_refused() -> None:
+    with pytest.raises(SourceSpecError, match=r"start_s is -1\.0"):
+        SourceSpec(camera="door", url="a.mp4", start_s=-1.0)

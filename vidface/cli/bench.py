@@ -1,19 +1,35 @@
-"""``vidface bench``: how much footage this machine can take, and where the time goes."""
+"""``vidface bench``: what this machine can take, and where the time goes."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vidface.cli.options import JsonOption
-from vidface.cli.output import note, progress, say, show, show_table
+from vidface.cli.output import note, progress, show, warn
 from vidface.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidface.evaluation.bench import BenchResult, Throughput
+    from vidface.evaluation.bench import BenchOptions, Mode, Told
+
+
+class PlayedAs(StrEnum):
+    """How clips are played."""
+
+    RECORDED = "recorded"
+    LIVE = "live"
+
+
+class Against(StrEnum):
+    """What the service is held against."""
+
+    LOOP = "loop"
 
 
 def register(app: typer.Typer) -> None:
@@ -22,16 +38,48 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Recorded footage.")],
+    clips: Annotated[
+        list[Path],
+        typer.Argument(metavar="CLIP...", help="Recorded footage; or one saved run, to be shown again unmeasured."),
+    ],
     *,
+    mode: Annotated[
+        PlayedAs,
+        typer.Option("--mode", help="As recordings, as fast as can be; or looped, at their own pace, as live cameras."),
+    ] = PlayedAs.RECORDED,
+    capacity: Annotated[
+        bool, typer.Option("--capacity", help="Find the largest number of live cameras that this machine holds.")
+    ] = False,
     streams: Annotated[
-        int | None, typer.Option("--streams", min=1, metavar="N", help="Play the clips as so many cameras at once.")
+        int | None,
+        typer.Option("--streams", "--cameras", min=1, metavar="N", help="Play the clips as so many cameras at once."),
     ] = None,
     detect_every: Annotated[
         int | None, typer.Option("--detect-every", min=1, metavar="K", help="Look for faces in each K-th frame.")
     ] = None,
     detect_fps: Annotated[
-        float | None, typer.Option("--detect-fps", min=0.1, metavar="F", help="Look for faces F times a second.")
+        float | None,
+        typer.Option("--detect-fps", min=0.1, metavar="F", help="Look for faces F times a second; 5 for --capacity."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1.0, metavar="S", help="How long live cameras, or a probe, are measured.")
+    ] = 10.0,
+    max_age_ms: Annotated[
+        float,
+        typer.Option("--max-age-ms", min=1.0, metavar="MS", help="The p95 age of decisions that --capacity allows."),
+    ] = 500.0,
+    against: Annotated[
+        Against | None,
+        typer.Option("--against", help="Run the plain loop that one would write, in turns with the service."),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, metavar="N", help="Turns of --against (2), confirmation runs of --capacity (3)."
+        ),
+    ] = None,
+    loop_frames: Annotated[
+        int | None, typer.Option("--loop-frames", min=1, metavar="N", help="End the plain loop after N frames.")
     ] = None,
     enrol: Annotated[
         Path | None, typer.Option("--enrol", metavar="DIR", help="Photos of people to enrol first, NAME.jpg.")
@@ -40,88 +88,95 @@ def bench(
         Path | None,
         typer.Option("--config", metavar="FILE", help="Options to measure; its cameras, sinks and data are not used."),
     ] = None,
+    compare: Annotated[
+        Path | None, typer.Option("--compare", metavar="OLD.json", help="Show a saved run beside this one.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", metavar="FILE.json", help="Save this run.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report with plots, in one file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure throughput on recorded footage, with everything on: track, embed, match, publish.
+    """Measure what this machine can take, with everything on: track, embed, match, publish.
 
-    The decode-only and the detect-only floor are measured in the same run. The events are first checked to be those
-    that `vidface serve` publishes for the same clips.
+    Recordings are measured beside their floors, decoding alone and detection alone; the events are first checked to be
+    those that `vidface serve` publishes for the same clips. Live cameras are measured by how many of the wanted
+    detections come, and by the age of decisions.
     """
+    from vidface.cli.bench_tables import say_document
+    from vidface.evaluation import saved
+    from vidface.evaluation.bench import BenchOptions, Mode
+
     if detect_every is not None and detect_fps is not None:
         raise UsageError("give --detect-every or --detect-fps, not both")
+    if capacity and against:
+        raise UsageError("give --capacity or --against, not both")
+    if against and mode is PlayedAs.LIVE:
+        raise UsageError("--against plays recordings: the plain loop can't keep to a camera's pace")
+    old = saved.read(compare) if compare is not None else None  # before minutes of measuring
+    kind = Mode.CAPACITY if capacity else Mode(mode.value)
+    if len(clips) == 1 and clips[0].suffix.lower() == ".json":
+        document = saved.read(clips[0])
+    else:
+        options = BenchOptions(
+            streams=streams,
+            detect_every=detect_every,
+            detect_fps=5.0 if capacity and detect_every is None and detect_fps is None else detect_fps,
+            seconds=seconds,
+            max_age_ms=max_age_ms,
+            against_loop=against is not None,
+            rounds=rounds or (3 if capacity else 2),
+            loop_frames=loop_frames,
+        )
+        document = _measured(kind, clips, options, config=config, enrol=enrol)
+    if save is not None:
+        saved.write(document, save)
+    comparison = saved.compare(old, document) if old is not None else None
+    if report is not None:
+        from vidface.evaluation.report import as_html
+
+        saved.write_text(as_html(document, old), report)
+    for warning in comparison.warnings if comparison is not None else ():
+        warn(warning)
+    value = document
+    if comparison is not None:
+        changes = [
+            {"figure": each.name, "old": each.old, "new": each.new, "percent": each.percent}
+            for each in comparison.changes
+        ]
+        value = {**document, "comparison": {"warnings": list(comparison.warnings), "changes": changes}}
+    show(value, lambda: say_document(document, comparison), as_json=as_json)
+
+
+def _measured(
+    mode: Mode, clips: list[Path], options: BenchOptions, *, config: Path | None, enrol: Path | None
+) -> dict[str, Any]:
     from vidface.cli.weights import pull_progress
-    from vidface.evaluation.bench import measure
+    from vidface.evaluation.bench import run_bench
     from vidface.evaluation.run import clip_config, enrol_folder
 
-    played = [clips[place % len(clips)].absolute() for place in range(max(streams or len(clips), len(clips)))]
+    played = [clips[place % len(clips)].absolute() for place in range(max(options.streams or 1, len(clips)))]
+    every, fps = options.detect_every, options.detect_fps
     with tempfile.TemporaryDirectory(prefix="vidface-bench-") as folder, pull_progress() as pulling:
-        measured = clip_config(played, Path(folder), base=config, detect_every=detect_every, detect_fps=detect_fps)
+        measured = clip_config(played, Path(folder), base=config, detect_every=every, detect_fps=fps)
         reference = clip_config(
-            list(dict.fromkeys(played)), Path(folder), base=config, detect_every=detect_every, detect_fps=detect_fps
+            list(dict.fromkeys(played)), Path(folder), base=config, detect_every=every, detect_fps=fps
         )
         if enrol is not None:
             for refusal in enrol_folder(measured, enrol, pulling):
                 note(f"{refusal.photo}: {refusal.reason}")
-        with progress() as bar:
-            task = bar.add_task("measuring", total=5)
-
-            def on_step(step: str) -> None:
-                bar.update(task, description=step, advance=1)
-
-            result = measure(measured, reference, progress=pulling, on_step=on_step)
-    value = as_value(result, streams=len(played))
-    show(value, lambda: _say(value), as_json=as_json)
+        with _told() as told:
+            return run_bench(mode, measured, reference, options, progress=pulling, told=told)
 
 
-def as_value(result: BenchResult, *, streams: int) -> dict[str, Any]:
-    """The figures as JSON prints them."""
-    everything, decode, detect = result.everything, result.decode, result.detect
-    return {
-        "fps": round(everything.fps, 1),
-        "decode_fps": round(decode.fps, 1),
-        "detect_only_fps": round(detect.fps, 1),
-        "ratio_to_decode": round(everything.fps / decode.fps, 4),
-        "ratio_to_detect_only": round(everything.fps / detect.fps, 4),
-        "faces_per_frame": round(everything.faces / max(1, everything.detected), 3),
-        "streams": streams,
-        "frames": everything.frames,
-        "detected_frames": everything.detected,
-        "events": result.events,
-        "outputs_checked": True,
-        "peak_rss_mib": round(result.peak_rss_bytes / 2**20, 1),
-        "runs": {name: _run(run) for name, run in (("decode", decode), ("detect", detect), ("everything", everything))},
-        "stages": {
-            stage: {
-                "calls": time.calls,
-                "items": time.items,
-                "wall_s": round(time.wall_s, 3),
-                "ms_per_item": round(1e3 * time.wall_s / max(1, time.items), 3),
-            }
-            for stage, time in result.stages.items()
-        },
-    }
+@contextmanager
+def _told() -> Iterator[Told]:
+    """A bar on a terminal: a step's name, and how far it is where that is known."""
+    from vidface.evaluation.bench import Told
 
-
-def _run(run: Throughput) -> dict[str, float]:
-    return {
-        "fps": round(run.fps, 1),
-        "wall_s": round(run.wall_s, 3),
-        "cpu_s": round(run.cpu_s, 3),
-        "cpu_ms_per_frame": round(1e3 * run.cpu_s / run.frames, 3),
-    }
-
-
-def _say(value: dict[str, Any]) -> None:
-    rows = [
-        (name, run["fps"], run["cpu_ms_per_frame"], f"{run['fps'] / value['decode_fps']:.2f}")
-        for name, run in value["runs"].items()
-    ]
-    show_table(("run", "frames/s", "CPU ms/frame", "of decoding"), rows)
-    say()
-    stages = [(stage, time["items"], time["ms_per_item"], time["wall_s"]) for stage, time in value["stages"].items()]
-    show_table(("stage", "items", "ms/item", "seconds"), stages)
-    say()
-    say(
-        f"{value['streams']} stream(s), {value['frames']} frames, {value['faces_per_frame']} faces a frame, "
-        f"{value['events']} events as serve publishes them; peak memory {value['peak_rss_mib']:.0f} MiB"
-    )
+    with progress() as bar:
+        task = bar.add_task("measuring", total=None)
+        yield Told(
+            step=lambda text: bar.reset(task, description=text, total=None),
+            part=lambda done: bar.update(task, total=1.0, completed=min(1.0, done)),
+        )

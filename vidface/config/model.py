@@ -139,6 +139,13 @@ class CameraConfig(Section):
         description="CPU threads of its decoder. More make a single recording quicker, and cost more in all.",
     )
     real_time: bool = Field(default=False, description="Play a recording at its own pace, as if it were a live camera.")
+    loop: bool = Field(default=False, description="Play a recording over and over, without an end.")
+    start_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description="How far into a recording to begin; a video at the first key frame from there on. Seconds.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -147,6 +154,9 @@ class CameraConfig(Section):
         if self.real_time and self.kind is SourceKind.LIVE:
             raise misfit(("real_time",), "plays a recording as if it were live; it has no use with kind: live")
         self._check_pair()
+        if (self.loop or self.start_s) and self.kind is SourceKind.LIVE:
+            name = "loop" if self.loop else "start_s"
+            raise misfit((name,), "says how a recording is played; it has no use with kind: live")
         return self
 
     def _check_pair(self) -> None:

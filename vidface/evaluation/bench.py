@@ -1,314 +1,196 @@
-"""Throughput on recorded footage, beside the floors that it can't go under, all measured in one run.
-
-- *decode only*: the same clips through the same sources, every frame let go at once.
-- *detect only*: decoding, scaling and detection, without tracking, recognition and events.
-- *everything*: the service itself, as `vidface serve` runs it.
-
-Before any figure is believed, the outputs are checked: the events of the measured run must be those of the clip served
-alone, apart from ids and times.
-"""
+"""One run of `vidface bench`: models compiled once, everything measured with them, one document in the end."""
 
 from __future__ import annotations
 
-import resource
-import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline.analysis import DetectedFrame
-from pipeline.detection import Detection
-from pipeline.events.event import Event
-from pipeline.events.fake import MemorySink
-from pipeline.intake import Intake
-from pipeline.metrics import FrameCounts, StageTime, StageTimes
-from pipeline.runtime import Camera
-from streams.errors import Closed
-from vidface.assemble import Models, change_options, max_batch, open_models, runtime_camera
+from pipeline.engine import usable_cpus
+from vidface.assemble import Models, identify_options, max_batch, open_models
 from vidface.config.model import Config
-from vidface.errors import BadInput, VidfaceError
-from vidface.service import Service
+from vidface.evaluation.capacity import Probe, find_capacity, judge
+from vidface.evaluation.figures import capacity_figures, live_figures, loop_figures, recorded_figures
+from vidface.evaluation.live import SETTLE_S, LiveRun, as_cameras, play_live
+from vidface.evaluation.loop import PlainLoop, agreement, check_agreement
+from vidface.evaluation.saved import FORMAT
+from vidface.evaluation.system import describe_machine
+from vidface.evaluation.throughput import measure, serve_once
 from weights.progress import Progress
 
-PX_TOLERANCE = 2.0
-"""Boxes of two runs may differ by so much: batches of other sizes are computed by other kernels."""
-
-SCORE_TOLERANCE = 0.02
-"""Similarities likewise."""
+CONFIRM_FACTOR = 2.0
+"""How much longer the runs are that decide about a capacity than the probes that find its place."""
 
 
-class OutputsDiffer(VidfaceError, RuntimeError):
-    """The measured run said something else than the same clip served alone: its figures mean nothing."""
+class Mode(StrEnum):
+    """What is measured."""
 
-    code = "outputs_differ"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
-    """One measured run.
-
-    Attributes:
-        frames: Frames decoded.
-        detected: Frames in which faces were looked for.
-        faces: Faces found.
-        wall_s: From the first thread's start to the last one's end.
-        cpu_s: Processor time of the whole process in that span.
-    """
-
-    frames: int
-    detected: int
-    faces: int
-    wall_s: float
-    cpu_s: float
-
-    @property
-    def fps(self) -> float:
-        """Decoded frames a second."""
-        return self.frames / self.wall_s if self.wall_s > 0 else 0.0
+    RECORDED = "recorded"
+    LIVE = "live"
+    CAPACITY = "capacity"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchResult:
-    """All that one bench measures.
+class BenchOptions:
+    """What a run is asked for; saved beside its figures.
 
     Attributes:
-        decode: The decode-only floor.
-        detect: The detect-only floor.
-        everything: The service.
-        events: Events it published.
-        stages: Time by stage of the service.
-        peak_rss_bytes: The process's largest resident memory so far.
+        streams: Cameras or streams at once; of a capacity the number to begin with, None for the default.
+        detect_every: Detect each so-manieth frame.
+        detect_fps: Detect so many times a second.
+        seconds: The window of a live run, or of a probe.
+        max_age_ms: The bound of a capacity's 95th percentile of ages.
+        against_loop: Whether the plain loop is run beside recordings.
+        rounds: Turns of the plain loop and the service; confirmation runs of a capacity.
+        loop_frames: The plain loop stops after so many frames; None for all.
     """
 
-    decode: Throughput
-    detect: Throughput
-    everything: Throughput
-    events: int
-    stages: Mapping[str, StageTime]
-    peak_rss_bytes: int
+    streams: int | None = None
+    detect_every: int | None = None
+    detect_fps: float | None = None
+    seconds: float = 10.0
+    max_age_ms: float = 500.0
+    against_loop: bool = False
+    rounds: int = 2
+    loop_frames: int | None = None
 
 
-def measure(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Where a run tells how far it is.
+
+    Attributes:
+        step: What is measured next.
+        part: How far the step is, 0 to 1; None where that is not known.
+    """
+
+    step: Callable[[str], None]
+    part: Callable[[float], None]
+
+
+SILENT = Told(step=lambda _text: None, part=lambda _done: None)
+
+
+def run_bench(
+    mode: Mode,
     config: Config,
     reference: Config,
+    options: BenchOptions,
     *,
     progress: Progress | None = None,
-    on_step: Callable[[str], None] = lambda _step: None,
-) -> BenchResult:
-    """Measure a configuration of recordings.
+    told: Told = SILENT,
+) -> dict[str, Any]:
+    """Measure, and describe what was measured.
 
     Args:
-        config: What to measure: cameras ``clip-1`` ... with recordings.
-        reference: The same, with each distinct recording once: what the events are checked against.
+        mode: What to measure.
+        config: The cameras ``clip-1`` ... with recordings, once for each stream.
+        reference: The same, with each distinct recording once.
+        options: What is asked for.
         progress: Told about weights that are pulled.
-        on_step: Told what is measured next.
+        told: Told how far it is.
 
     Raises:
-        OutputsDiffer: The run's events are not the reference's.
-        BadInput: A clip has no frame.
+        VidfaceError: A clip is no video, or outputs differ.
         SourceError: A clip can't be opened.
     """
-    on_step("compiling models")
+    told.step("compiling models")
     models = open_models(
         config.detector, config.embedder, config.engine, max_batch=max_batch(config), progress=progress
     )
-    on_step("checking outputs")
-    expected = _serve(reference, models)
-    on_step("decode only")
-    decode = measure_decode(config)
-    on_step("detect only")
-    detect = measure_detect(config, models)
-    on_step("everything")
-    measured = _serve(config, models)
-    check_outputs(expected.events, measured.events, _twins(config, reference))
-    return BenchResult(
-        decode=decode,
-        detect=detect,
-        everything=measured.throughput,
-        events=len(measured.events),
-        stages=measured.stages,
-        peak_rss_bytes=peak_rss_bytes(),
+    if mode is Mode.RECORDED:
+        figures = _recorded(config, reference, models, options, told)
+    elif mode is Mode.LIVE:
+        figures = live_figures(
+            _live(config, models, cameras=len(config.cameras), seconds=options.seconds, name="live", told=told)
+        )
+    else:
+        figures = _capacity(config, models, options, told)
+    return {
+        "format": FORMAT,
+        "mode": mode.value,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe_machine(models),
+        "options": _described(mode, config, options),
+        **figures,
+    }
+
+
+def _described(mode: Mode, config: Config, options: BenchOptions) -> Mapping[str, Any]:
+    """The options that this mode heeds."""
+    heeded = {
+        Mode.RECORDED: {"against_loop", *({"rounds", "loop_frames"} if options.against_loop else ())},
+        Mode.LIVE: {"seconds"},
+        Mode.CAPACITY: {"seconds", "max_age_ms", "rounds"},
+    }[mode]
+    unheeded = {"against_loop", "rounds", "loop_frames", "seconds", "max_age_ms"} - heeded
+    return {
+        "clips": list(dict.fromkeys(Path(camera.source).name for camera in config.cameras)),
+        **{name: value for name, value in asdict(options).items() if name not in unheeded},
+        "streams": len(config.cameras),
+        "canvas": list(config.detector.canvas),
+        "decode_threads": config.cameras[0].decode_threads,
+        "max_batch": max_batch(config),
+    }
+
+
+def _recorded(config: Config, reference: Config, models: Models, options: BenchOptions, told: Told) -> dict[str, Any]:
+    result = measure(config, reference, models, on_step=told.step)
+    figures = recorded_figures(result, streams=len(config.cameras))
+    if options.against_loop:
+        figures["against_loop"] = _against_loop(config, models, options, told)
+    return figures
+
+
+def _against_loop(config: Config, models: Models, options: BenchOptions, told: Told) -> dict[str, Any]:
+    """The plain loop and the service in turns: machines drift, and so both feel the same of it."""
+    told.step("compiling the plain loop's models")
+    loop = PlainLoop(config)
+    loops, served = [], []
+    for number in range(1, options.rounds + 1):
+        told.step(f"plain loop, round {number} of {options.rounds}")
+        loops.append(loop.run(options.loop_frames))
+        told.step(f"everything, round {number} of {options.rounds}")
+        served.append(serve_once(config, models))
+    first = config.cameras[0].id
+    events = [event for event in served[0].events if event.camera == first]
+    min_shots = identify_options(config)(0).min_shots
+    found = agreement(loops[0], served[0].faces_by_frame, events, min_shots)
+    check_agreement(found)
+    return loop_figures(loops, [run.throughput for run in served], found, loop.engines)
+
+
+def _live(config: Config, models: Models, *, cameras: int, seconds: float, name: str, told: Told) -> LiveRun:
+    told.step(f"{name}: {cameras} camera(s), {seconds:g} s")
+    span_s = seconds + SETTLE_S
+    return play_live(
+        as_cameras(config, cameras), models, seconds=seconds, on_tick=lambda t_s: told.part((t_s + SETTLE_S) / span_s)
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Served:
-    throughput: Throughput
-    events: list[Event]
-    stages: Mapping[str, StageTime]
+def _capacity(config: Config, models: Models, options: BenchOptions, told: Told) -> dict[str, Any]:
+    runs: dict[int, LiveRun] = {}
 
+    def play(cameras: int, seconds: float, confirming: bool) -> Probe:
+        run = _live(
+            config,
+            models,
+            cameras=cameras,
+            seconds=seconds,
+            name="confirming" if confirming else "probing",
+            told=told,
+        )
+        runs[cameras] = run
+        return judge(run, max_age_ms=options.max_age_ms, cores=usable_cpus(), confirming=confirming)
 
-def _serve(config: Config, models: Models) -> _Served:
-    sink = MemorySink(name="bench")
-    faces = 0
-
-    def count(analysed: Any) -> None:
-        nonlocal faces
-        faces += len(analysed.faces)
-
-    watch = _Watch()
-    with Service(config, models=models, observer=count, extra_sinks=[sink]) as service:
-        service.wait()
-    wall_s, cpu_s = watch.read()
-    for error in service.failed_cameras.values():
-        raise error
-    return _Served(
-        throughput=_throughput(service.counts, wall_s, cpu_s, faces=faces),
-        events=sink.events,
-        stages=service.times.snapshot(),
+    capacity = find_capacity(
+        play,
+        probe_s=options.seconds,
+        confirm_s=options.seconds * CONFIRM_FACTOR,
+        rounds=options.rounds,
+        **({"first": options.streams} if options.streams else {}),
     )
-
-
-def measure_decode(config: Config) -> Throughput:
-    """Decode every frame of every camera and let it go: the floor under everything."""
-    counts = FrameCounts()
-    cameras = _cameras(config)
-    watch = _Watch()
-    _run_sources(
-        [
-            camera.new_source(lambda frame: counts.count(frame.meta.camera, "decoded"), lambda _state: None)
-            for camera in cameras
-        ]
-    )
-    wall_s, cpu_s = watch.read()
-    return _throughput(counts, wall_s, cpu_s, faces=0)
-
-
-def measure_detect(config: Config, models: Models) -> Throughput:
-    """Decode, schedule, scale and detect: the floor under recognition."""
-    counts, times, faces = FrameCounts(), StageTimes(), 0
-    cameras = _cameras(config)
-    intake = Intake([camera.share for camera in cameras], counts, max_batch=max_batch(config))
-    watch = _Watch()
-
-    def run_sources() -> None:
-        def run(camera: Camera) -> None:
-            try:
-                camera.new_source(intake.put_frame, lambda _state: None).run()
-            finally:
-                intake.camera_done(camera.share.camera)
-
-        _join([threading.Thread(target=run, args=(camera,), name=f"bench {camera.share.camera}") for camera in cameras])
-
-    feeder = threading.Thread(target=run_sources, name="bench sources")
-    feeder.start()
-    detection = Detection(
-        models.detector, times, min_face_px=config.detector.min_face_px, changes=change_options(config.detector)
-    )
-    under_way: deque[Callable[[], list[DetectedFrame]]] = deque()
-    try:
-        while True:
-            if len(under_way) == models.detector.parallel:
-                faces += sum(len(detected.faces) for detected in under_way.popleft()())
-            work = intake.take()
-            for frame in work.frames:
-                counts.count(frame.meta.camera, "detected")
-            under_way.append(detection.begin(work.frames))
-    except Closed:
-        while under_way:
-            faces += sum(len(detected.faces) for detected in under_way.popleft()())
-    finally:
-        intake.close()
-        feeder.join()
-    wall_s, cpu_s = watch.read()
-    return _throughput(counts, wall_s, cpu_s, faces=faces)
-
-
-def _cameras(config: Config) -> list[Camera]:
-    return [runtime_camera(camera, None, lambda _camera: 1) for camera in config.cameras]
-
-
-def _run_sources(sources: Sequence[Any]) -> None:
-    _join([threading.Thread(target=source.run, name="bench source") for source in sources])
-
-
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-class _Watch:
-    """Wall and processor time since it was made."""
-
-    def __init__(self) -> None:
-        self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
-
-    def read(self) -> tuple[float, float]:
-        return time.perf_counter() - self._wall_s, time.process_time() - self._cpu_s
-
-
-def _throughput(counts: FrameCounts, wall_s: float, cpu_s: float, *, faces: int) -> Throughput:
-    frames, detected = (
-        sum(outcomes.get(outcome, 0) for outcomes in counts.snapshot().values()) for outcome in ("decoded", "detected")
-    )
-    if not frames:
-        raise BadInput("the clips have no frame that could be decoded")
-    return Throughput(
-        frames=frames,
-        detected=detected,
-        faces=faces,
-        wall_s=wall_s,
-        cpu_s=cpu_s,
-    )
-
-
-def peak_rss_bytes() -> int:
-    """The process's largest resident memory so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _twins(config: Config, reference: Config) -> dict[str, str]:
-    """For each measured camera the reference camera with the same recording."""
-    by_source = {Path(camera.source): camera.id for camera in reference.cameras}
-    return {camera.id: by_source[Path(camera.source)] for camera in config.cameras}
-
-
-def check_outputs(expected: Sequence[Event], measured: Sequence[Event], twins: Mapping[str, str]) -> None:
-    """Check that each measured camera published what its reference did: the same sightings, answers and boxes.
-
-    Args:
-        expected: The reference run's events.
-        measured: The measured run's events.
-        twins: Reference camera by measured camera.
-
-    Raises:
-        OutputsDiffer: It names the first event that differs.
-    """
-    for camera, reference in twins.items():
-        wanted = [event for event in expected if event.camera == reference]
-        given = [event for event in measured if event.camera == camera]
-        if len(wanted) != len(given):
-            raise OutputsDiffer(f"{camera}: {len(given)} events were published where serve publishes {len(wanted)}")
-        for want, got in zip(wanted, given, strict=True):
-            difference = _difference(want, got)
-            if difference:
-                raise OutputsDiffer(f"{camera}: event {got.id} differs from serve's {want.id}: {difference}")
-
-
-def _difference(want: Event, got: Event) -> str | None:
-    if want.type != got.type:
-        return f"{got.type} instead of {want.type}"
-    a: Mapping[str, Any] = want.data
-    b: Mapping[str, Any] = got.data
-    if "track" not in a:
-        return None if a["state"] == b["state"] else f"state {b['state']} instead of {a['state']}"
-    for field in ("track", "sequence", "answer"):
-        if a[field] != b[field]:
-            return f"{field} {b[field]} instead of {a[field]}"
-    if a["frame"] != b["frame"]:
-        return f"frame {b['frame']['index']} instead of {a['frame']['index']}"
-    if max(abs(p - q) for p, q in zip(a["box"], b["box"], strict=True)) > PX_TOLERANCE:
-        return f"box {b['box']} instead of {a['box']}"
-    mine, theirs = a["identity"], b["identity"]
-    if (mine is None) != (theirs is None):
-        return f"identity {theirs} instead of {mine}"
-    if mine and (mine["name"] != theirs["name"] or abs(mine["score"] - theirs["score"]) > SCORE_TOLERANCE):
-        return f"identity {theirs['name']} {theirs['score']} instead of {mine['name']} {mine['score']}"
-    return None
+    return capacity_figures(capacity, runs.get(capacity.cameras), max_age_ms=options.max_age_ms)
