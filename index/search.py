@@ -20,6 +20,9 @@ from index.vectors import F32, I64
 FIRST_FETCH = 16
 """Templates asked for at first; enough for two people of up to fifteen templates each."""
 
+ONE_THREAD_UNDER = 100_000
+"""Comparisons of a search below which one thread does them."""
+
 FETCH_GROWTH = 4
 """How much further each next look goes, for the probes that need it."""
 
@@ -61,7 +64,9 @@ class FaissIndex:
     """
 
     def __init__(self, dim: int) -> None:
-        self._flat: Any = _import_faiss().IndexFlatIP(dim)
+        self._faiss: Any = _import_faiss()
+        self._flat: Any = self._faiss.IndexFlatIP(dim)
+        self._threads: int = self._faiss.omp_get_max_threads()
         # The flat index numbers its rows 0..n-1 and closes the gaps when some are removed, in order; so does
         # this.
         self._owners: I64 = np.empty(0, np.int64)
@@ -83,6 +88,9 @@ class FaissIndex:
 
     def nearest(self, probes: F32, count: int) -> tuple[F32, I64]:
         """See `TemplateIndex.nearest`."""
+        # Waking a team of threads takes longer than looking through a few templates; the number is this thread's own.
+        small = len(self._owners) * len(probes) < ONE_THREAD_UNDER
+        self._faiss.omp_set_num_threads(1 if small else self._threads)
         scores, rows = self._flat.search(probes, count)
         return scores, self._owners[rows]
 

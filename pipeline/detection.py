@@ -92,6 +92,10 @@ class Detection:
 
         return detected
 
+    def prepare(self, frame: Frame) -> None:
+        """Have a frame's small picture made, in the calling thread, before `begin` asks for it. Any thread."""
+        frame.picture.scaled_bgr(self._detector.canvas.scaled_size_wh(frame.meta.size_wh))
+
     def detect(self, frames: Sequence[Frame]) -> list[DetectedFrame]:
         """Detect the faces of some frames and wait for them; see `begin`."""
         return self.begin(frames)()

@@ -56,8 +56,11 @@ class Intake:
         self._running = set(self._lines)
         self._closed = False
 
-    def put_frame(self, frame: Frame) -> None:
+    def put_frame(self, frame: Frame) -> bool:
         """Offer a frame; a recording's thread waits here for room.
+
+        Returns:
+            Whether it will be detected, unless a newer one overtakes it.
 
         Raises:
             Closed: The pipeline wants nothing more.
@@ -74,12 +77,13 @@ class Intake:
                 raise Closed("the pipeline is closed")
             if offer.verdict is Verdict.NOT_DUE:
                 self._counts.count(camera, "not_due")
-                return
+                return False
             if offer.displaced is not None:
                 self._remove(offer.displaced)
                 self._counts.count(camera, "superseded")
             self._lines[camera].append(frame)
             self._changed.notify_all()
+            return True
 
     def put_state(self, state: CameraState) -> None:
         """Tell a camera's change of state; never waits, and is ignored once closed."""

@@ -60,8 +60,12 @@ DECODING_NICENESS: Final = 10
 the few that look at their pictures next to nothing. It is decoding that can be shed."""
 
 BATCHES_AHEAD = 1
-"""Detected batches that may wait for the analysis: enough to overlap the two. Whatever waits here grows old, where it
-could be replaced by a newer frame if it waited in the intake."""
+"""Detected batches that may wait for the analysis where a camera is live: enough to overlap the two. Whatever waits
+here grows old, where it could be replaced by a newer frame if it waited in the intake."""
+
+RECORDED_AHEAD = 8
+"""Likewise where all are recorded, and nothing grows old: a frame whose faces are embedded takes ten times as long as
+others, and detection need not wait for it."""
 
 
 SourceFactory = Callable[[Callable[[Frame], None], Callable[[CameraState], None]], CameraSource]
@@ -144,9 +148,7 @@ class Runtime:
         self._on_state = on_state
         self._counts = counts
         self._drain_timeout_s = drain_timeout_s
-        self._sources = {
-            camera.share.camera: camera.new_source(self._intake.put_frame, self._put_state) for camera in cameras
-        }
+        self._sources = {camera.share.camera: camera.new_source(self._put_frame, self._put_state) for camera in cameras}
         for camera, source in self._sources.items():
             counts.follow(camera, partial(_skipped, source))
         self._watch = LoadWatch(
@@ -161,9 +163,10 @@ class Runtime:
         self._last_states: dict[str, CameraState] = {}
         self._finished = threading.Event()
         self._stopping = False  # a plain flag: `stop` runs in signal handlers, where no lock may be waited for
+        any_live = any(share.policy is SharePolicy.LIVE for share in shares)
         self._put: PutEnd[_Detected]
         self._take: TakeEnd[_Detected]
-        self._put, self._take = open_mailbox(BATCHES_AHEAD, BoxPolicy.BLOCK)
+        self._put, self._take = open_mailbox(BATCHES_AHEAD if any_live else RECORDED_AHEAD, BoxPolicy.BLOCK)
 
     def __enter__(self) -> Self:
         # OpenCV's own pool would wait for work by spinning, on the processors that decoding and inference need:
@@ -270,6 +273,15 @@ class Runtime:
         thread = threading.Thread(target=guarded, name=f"vidface {name}")
         self._threads.append(thread)
         thread.start()
+
+    def _put_frame(self, frame: Frame) -> None:
+        """Take a camera's frame; in the camera's thread, which scales what a recording's frame will be detected on.
+
+        A live frame may be overtaken before it is detected, so that is left until it is known not to be.
+        """
+        wanted = self._intake.put_frame(frame)
+        if wanted and self._shares[frame.meta.camera].policy is SharePolicy.RECORDED:
+            self._detection.prepare(frame)
 
     def _put_state(self, state: CameraState, *, instead_of: CameraState | None = None) -> None:
         """Pass a state on, unless it was meant to follow one that has passed."""

@@ -100,7 +100,7 @@ class DecodedPicture:
     lets one conversion of a frame run at a time. Crops from the planes take no lock.
     """
 
-    __slots__ = ("_frame", "_full", "_lock", "_matrix", "_shifts_xy")
+    __slots__ = ("_frame", "_full", "_lock", "_matrix", "_shifts_xy", "_small")
 
     def __init__(self, frame: av.VideoFrame) -> None:
         """Take over a decoded frame.
@@ -118,6 +118,7 @@ class DecodedPicture:
         self._frame = frame
         self._lock = threading.Lock()
         self._full: U8Image | None = None
+        self._small: tuple[tuple[int, int], U8Image] | None = None
         self._shifts_xy = _CHROMA_SHIFTS_XY.get(frame.format.name)
         self._matrix: npt.NDArray[np.float32] | None = None
 
@@ -138,12 +139,14 @@ class DecodedPicture:
             return self._full
 
     def scaled_bgr(self, size_wh: tuple[int, int]) -> U8Image:
-        """See `Picture.scaled_bgr`."""
+        """See `Picture.scaled_bgr`. The last size is kept, so that one thread can scale what another will ask for."""
         _check_size(size_wh)
         if size_wh == self.size_wh:
             return self.bgr()
         with self._lock:
-            return self._converted(size_wh)
+            if self._small is None or self._small[0] != size_wh:
+                self._small = size_wh, self._converted(size_wh)
+            return self._small[1]
 
     def crop_bgr(self, x0: int, y0: int, x1: int, y1: int) -> U8Image:
         """See `Picture.crop_bgr`."""

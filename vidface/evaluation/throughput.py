@@ -30,6 +30,7 @@ from pipeline.intake import Intake
 from pipeline.metrics import FrameCounts, StageTime, StageTimes
 from pipeline.runtime import Camera
 from streams.errors import Closed
+from streams.frame import Frame
 from streams.state import CameraState, CameraStateName
 from vidface.assemble import Models, change_options, max_batch, runtime_camera
 from vidface.config.model import Config
@@ -217,12 +218,19 @@ def measure_detect(config: Config, models: Models) -> Throughput:
     counts, times, faces = FrameCounts(), StageTimes(), 0
     cameras = _cameras(config)
     intake = Intake([camera.share for camera in cameras], counts, max_batch=max_batch(config))
+    detection = Detection(
+        models.detector, times, min_face_px=config.detector.min_face_px, changes=change_options(config.detector)
+    )
     watch = _Watch()
+
+    def put_frame(frame: Frame) -> None:
+        if intake.put_frame(frame):
+            detection.prepare(frame)
 
     def run_sources() -> None:
         def run(camera: Camera) -> None:
             try:
-                camera.new_source(intake.put_frame, lambda _state: None).run()
+                camera.new_source(put_frame, lambda _state: None).run()
             finally:
                 intake.camera_done(camera.share.camera)
 
@@ -230,9 +238,6 @@ def measure_detect(config: Config, models: Models) -> Throughput:
 
     feeder = threading.Thread(target=run_sources, name="bench sources")
     feeder.start()
-    detection = Detection(
-        models.detector, times, min_face_px=config.detector.min_face_px, changes=change_options(config.detector)
-    )
     under_way: deque[Callable[[], list[DetectedFrame]]] = deque()
     try:
         while True:
