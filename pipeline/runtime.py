@@ -25,12 +25,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self
-
-import cv2
 
 from pipeline.analysis import Analysis, DetectedFrame
 from pipeline.change import ChangeOptions
@@ -38,6 +37,7 @@ from pipeline.detection import Detection
 from pipeline.errors import StageFailed
 from pipeline.intake import Intake, Work
 from pipeline.metrics import FrameCounts, StageTimes
+from pipeline.opencv import one_opencv_thread
 from pipeline.overload import CameraLoad, LoadWatch
 from pipeline.retinaface import Detector
 from pipeline.scheduler import Policy as SharePolicy
@@ -156,7 +156,7 @@ class Runtime:
         )
         self._loads: Mapping[str, CameraLoad] = {}
         self._threads: list[threading.Thread] = []
-        self._opencv_threads = 0
+        self._stack = ExitStack()
         self._lock = threading.Lock()
         self._failure: StageFailed | None = None
         self._failed_cameras: dict[str, SourceError] = {}
@@ -169,10 +169,7 @@ class Runtime:
         self._put, self._take = open_mailbox(BATCHES_AHEAD if any_live else RECORDED_AHEAD, BoxPolicy.BLOCK)
 
     def __enter__(self) -> Self:
-        # OpenCV's own pool would wait for work by spinning, on the processors that decoding and inference need:
-        # measured on two cores, every call cost twice its processor time.
-        self._opencv_threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
+        self._stack.enter_context(one_opencv_thread())
         if self._publisher is not None:
             self._publisher.start()
         self._spawn("load", self._watch_load)
@@ -188,7 +185,7 @@ class Runtime:
         self.stop()
         for thread in self._threads:
             thread.join()
-        cv2.setNumThreads(self._opencv_threads)
+        self._stack.close()
         if self._publisher is not None:
             self._publisher.stop(drain_timeout_s=self._drain_timeout_s)
         if error is None:

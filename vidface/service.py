@@ -6,9 +6,10 @@ gallery, the outbox, the sinks' files. The outbox is closed last, after every th
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -140,6 +141,7 @@ class Service:
                 changes=change_options(config.detector),
                 drain_timeout_s=self._drain_timeout_s,
             )
+            stack.enter_context(rare_collections())
             stack.enter_context(self._runtime)
             self._running = self._runtime
             self._stack = stack.pop_all()
@@ -215,6 +217,23 @@ class Service:
                 )
             )
         return tuple(statuses)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Look for cycles of garbage less often while this lasts, and never again among what is there already.
+
+    Frames and faces are freed without it; on the default thresholds it took a twentieth of the processor time.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def require_recordings(config: Config) -> None:

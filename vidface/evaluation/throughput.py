@@ -28,6 +28,7 @@ from pipeline.events.fake import MemorySink
 from pipeline.faces import Faces
 from pipeline.intake import Intake
 from pipeline.metrics import FrameCounts, StageTime, StageTimes
+from pipeline.opencv import one_opencv_thread
 from pipeline.runtime import Camera
 from streams.errors import Closed
 from streams.frame import Frame
@@ -213,6 +214,7 @@ def measure_decode(config: Config) -> Throughput:
     return _throughput(counts, wall_s, cpu_s, faces=0)
 
 
+@one_opencv_thread()
 def measure_detect(config: Config, models: Models) -> Throughput:
     """Decode, schedule, scale and detect: the floor under recognition."""
     counts, times, faces = FrameCounts(), StageTimes(), 0
