@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
 from pipeline.metrics import FrameCounts
 from pipeline.scheduler import Scheduler, Share, Verdict
@@ -18,6 +20,23 @@ from streams.clock import SYSTEM_CLOCK, Clock
 from streams.errors import Closed, MailboxTimeoutError
 from streams.frame import Frame, FrameMeta
 from streams.state import CameraState
+
+BEHIND_NS: Final = 100_000_000
+"""A live camera that waits in line for longer has its frames decoded faster than they can be looked at."""
+
+BEHIND_CAMERAS: Final = 4
+"""But only where so many cameras wait: fewer would leave the detector idle until their next keyframes."""
+
+
+class Taken(Enum):
+    """What became of a frame that was put."""
+
+    NOT_DUE = "not_due"
+    """The camera's rate does not ask for it."""
+    WAITS = "waits"
+    """It will be detected, unless a newer one overtakes it."""
+    BEHIND = "behind"
+    """Likewise, and the camera has waited in line for longer than `BEHIND_NS`, among `BEHIND_CAMERAS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +75,8 @@ class Intake:
         self._running = set(self._lines)
         self._closed = False
 
-    def put_frame(self, frame: Frame) -> bool:
+    def put_frame(self, frame: Frame) -> Taken:
         """Offer a frame; a recording's thread waits here for room.
-
-        Returns:
-            Whether it will be detected, unless a newer one overtakes it.
 
         Raises:
             Closed: The pipeline wants nothing more.
@@ -77,13 +93,14 @@ class Intake:
                 raise Closed("the pipeline is closed")
             if offer.verdict is Verdict.NOT_DUE:
                 self._counts.count(camera, "not_due")
-                return False
+                return Taken.NOT_DUE
             if offer.displaced is not None:
                 self._remove(offer.displaced)
                 self._counts.count(camera, "superseded")
             self._lines[camera].append(frame)
             self._changed.notify_all()
-            return True
+            is_behind = offer.waited_ns > BEHIND_NS and self._scheduler.cameras_waiting >= BEHIND_CAMERAS
+            return Taken.BEHIND if is_behind else Taken.WAITS
 
     def put_state(self, state: CameraState) -> None:
         """Tell a camera's change of state; never waits, and is ignored once closed."""

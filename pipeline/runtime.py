@@ -35,7 +35,7 @@ from pipeline.analysis import Analysis, DetectedFrame
 from pipeline.change import ChangeOptions
 from pipeline.detection import Detection
 from pipeline.errors import StageFailed
-from pipeline.intake import Intake, Work
+from pipeline.intake import Intake, Taken, Work
 from pipeline.metrics import FrameCounts, StageTimes
 from pipeline.opencv import one_opencv_thread
 from pipeline.overload import CameraLoad, LoadWatch
@@ -274,11 +274,16 @@ class Runtime:
     def _put_frame(self, frame: Frame) -> None:
         """Take a camera's frame; in the camera's thread, which scales what a recording's frame will be detected on.
 
-        A live frame may be overtaken before it is detected, so that is left until it is known not to be.
+        A live frame may be overtaken before it is detected, so that is left until it is known not to be. Where frames
+        wait for too long, decoding more of them would only take the processor from the detection that they wait for.
         """
-        wanted = self._intake.put_frame(frame)
-        if wanted and self._shares[frame.meta.camera].policy is SharePolicy.RECORDED:
-            self._detection.prepare(frame)
+        camera = frame.meta.camera
+        taken = self._intake.put_frame(frame)
+        if self._shares[camera].policy is SharePolicy.RECORDED:
+            if taken is not Taken.NOT_DUE:
+                self._detection.prepare(frame)
+        elif taken is Taken.BEHIND:
+            self._sources[camera].skip_to_keyframe()
 
     def _put_state(self, state: CameraState, *, instead_of: CameraState | None = None) -> None:
         """Pass a state on, unless it was meant to follow one that has passed."""

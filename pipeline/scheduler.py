@@ -84,10 +84,12 @@ class Offer:
     Attributes:
         verdict: What became of it.
         displaced: An older frame of the same live camera that it overtook, if any.
+        waited_ns: For how long the camera has now waited in line.
     """
 
     verdict: Verdict
     displaced: FrameMeta | None = None
+    waited_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,15 +162,16 @@ class Scheduler:
             return Offer(verdict=Verdict.FULL)
         if not queue.is_due(meta, now_ns):
             return Offer(verdict=Verdict.NOT_DUE)
-        displaced = None
+        displaced, waited_ns = None, 0
         if queue.share.policy is Policy.LIVE and queue.waiting:
             displaced, since_ns = queue.waiting.pop()
+            waited_ns = now_ns - since_ns
             queue.waiting.append((meta, since_ns))  # the place in the line is the camera's, not the frame's
         else:
             if not queue.waiting:
                 queue.turn = max(queue.turn, self._turn - 1 / queue.share.weight)
             queue.waiting.append((meta, now_ns))
-        return Offer(verdict=Verdict.QUEUED, displaced=displaced)
+        return Offer(verdict=Verdict.QUEUED, displaced=displaced, waited_ns=waited_ns)
 
     def next_batch(self, now_ns: int) -> Batch:
         """The frames to detect now; no frames while a batch still waits to grow, or when none is waiting."""
@@ -198,6 +201,11 @@ class Scheduler:
     def waiting(self, camera: str) -> int:
         """How many frames of a camera wait."""
         return len(self._queues[camera].waiting)
+
+    @property
+    def cameras_waiting(self) -> int:
+        """How many cameras have a frame that waits."""
+        return sum(1 for queue in self._queues.values() if queue.waiting)
 
     def retire(self, camera: str) -> None:
         """The camera will offer no more frames: batches needn't wait for it. Its waiting frames stay."""

@@ -154,6 +154,10 @@ class Container:
                     f"data came for {patience_s:g} s, but no picture; check the camera's codec settings",
                 )
 
+    def skip_to_keyframe(self) -> None:
+        """See `Media.skip_to_keyframe`."""
+        self._shedder.skip_to_keyframe()
+
     def end(self) -> MediaEnd:
         """See `Media.end`."""
         if self._end is not None:

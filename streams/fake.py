@@ -130,6 +130,7 @@ class FakeSource:
         self._frames = 0
         self._connections = 0
         self._last_frame_ns: int | None = None
+        self.skips_asked = 0
 
     def run(self) -> None:
         """See `streams.source.Source.run`."""
@@ -159,6 +160,10 @@ class FakeSource:
         for step in self._script:
             if isinstance(step, Hold):
                 step.release.set()
+
+    def skip_to_keyframe(self) -> None:
+        """See `streams.source.Source.skip_to_keyframe`: a script has no keyframes, so it is only counted."""
+        self.skips_asked += 1
 
     def statistics(self) -> SourceStatistics:
         """See `streams.source.Source.statistics`."""

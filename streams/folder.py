@@ -68,6 +68,9 @@ class Folder:
                 continue
             yield Decoded(picture=ArrayPicture(np.asarray(image, np.uint8)), pts_ns=round(index * NS_PER_S / self._fps))
 
+    def skip_to_keyframe(self) -> None:
+        """See `Media.skip_to_keyframe`: each image stands for itself."""
+
     def end(self) -> MediaEnd:
         """See `Media.end`."""
         return MediaEnd(cause=Cause.EOF, detail=f"all {len(self._paths)} images were read")

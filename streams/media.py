@@ -58,6 +58,13 @@ class Media(Protocol):
         """
         ...
 
+    def skip_to_keyframe(self) -> None:
+        """Leave out all of a live source up to its next keyframe, since nobody could look at it; called while reading.
+
+        A medium without keyframes, or which is not live, goes on as it was.
+        """
+        ...
+
     def end(self) -> MediaEnd:
         """How the medium ended; called once `read` is exhausted."""
         ...

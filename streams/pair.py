@@ -161,6 +161,10 @@ class PairSource:
         self._sub.stop()
         self._main.stop()
 
+    def skip_to_keyframe(self) -> None:
+        """See `streams.source.Source.skip_to_keyframe`; the sub stream does."""
+        self._sub.skip_to_keyframe()
+
     def statistics(self) -> SourceStatistics:
         """See `Source.statistics`: the sub stream's counts, which are the camera's. Any thread."""
         return self._sub.statistics()

@@ -86,6 +86,10 @@ class PairedMedia:
                     received_ns=item.received_ns,
                 )
 
+    def skip_to_keyframe(self) -> None:
+        """See `Media.skip_to_keyframe`; the sub stream does."""
+        self._sub.skip_to_keyframe()
+
     def end(self) -> MediaEnd:
         """See `Media.end`; the sub stream's."""
         return self._sub.end()

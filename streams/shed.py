@@ -8,6 +8,9 @@ far it is behind, its lag, says all that must be known, and nothing needs to be 
   one that was left out. Reading without decoding is a hundred times faster, so the lag is gone when the keyframe comes.
 - a lag over `SKIP_KEYFRAMES_S`: keyframes are left out as well.
 
+And where what is decoded waits too long to be looked at, the consumer asks for the second of these itself, however
+small the lag: it could not look at the frames between anyway.
+
 So a camera decodes as long a stretch of each group of pictures as the machine has time for, down to the keyframe
 alone, and is back to every frame by itself when there is time again. The lag is the least where a camera's priority is
 higher: its bounds are that much wider.
@@ -49,6 +52,10 @@ class Shedder:
             raise ValueError(f"tolerance must be over 0, got {tolerance}")
         self._tolerance = min(tolerance, MAX_TOLERANCE)
         self._to_keyframe = False
+
+    def skip_to_keyframe(self) -> None:
+        """Leave out everything before the next keyframe, whatever the lag."""
+        self._to_keyframe = True
 
     def judge(self, *, lag_s: float, is_keyframe: bool, is_referenced: Callable[[], bool]) -> Skipped | None:
         """Whether the next packet is left undecoded, and why.

@@ -87,6 +87,10 @@ class CameraSource(Protocol):
         """See `Source.stop`."""
         ...
 
+    def skip_to_keyframe(self) -> None:
+        """See `Source.skip_to_keyframe`."""
+        ...
+
     def statistics(self) -> SourceStatistics:
         """See `Source.statistics`."""
         ...
@@ -137,6 +141,7 @@ class Source:
         self._repaired_times = 0
         self._skipped = dict.fromkeys(Skipped, 0)
         self._last_frame_ns: int | None = None
+        self._media: Media | None = None  # the open one; for the thread of `run` alone
 
     def run(self) -> None:
         """Read until `stop`, or until a recording ends. Blocks; call it once.
@@ -168,6 +173,14 @@ class Source:
         From any thread, any number of times. It does not interrupt a frame callback that blocks: close its mailbox too.
         """
         self._stopped.set()
+
+    def skip_to_keyframe(self) -> None:
+        """Leave out what follows up to the next keyframe: it comes faster than it can be looked at.
+
+        For a live source, from its frame callback; a recording that is not played in real time leaves nothing out.
+        """
+        if self._media is not None:
+            self._media.skip_to_keyframe()
 
     def statistics(self) -> SourceStatistics:
         """Counts; from any thread."""
@@ -230,6 +243,7 @@ class Source:
         """Open the medium and hand over all of it; returns at its end or after `stop`."""
         spec = self._spec
         media = self._opener(spec, self._stopped, self._clock)
+        self._media = media
         try:
             opened_unix_ns = self._clock.unix_ns()
             timeline = Timeline(step_ns=media.step_ns, max_gap_ns=_LIVE_MAX_GAP_NS if spec.reconnects else None)
@@ -285,6 +299,7 @@ class Source:
                 raise self._error(Cause.OPEN_FAILED, f"it opened, but {what}")
             return end
         finally:
+            self._media = None
             media.close()
 
     def _bad_in_a_row(self, item: Decoded | Damaged, before: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.intake import Intake, Work
+from pipeline.intake import Intake, Taken, Work
 from pipeline.metrics import FrameCounts
 from pipeline.scheduler import Policy, Share
 from streams.errors import Closed, MailboxTimeoutError
@@ -129,6 +129,18 @@ def test_expired_frames_are_counted_and_gone() -> None:
     intake.put_frame(frame("door", 1, arrived_ns=clock.monotonic_ns()))
     assert told(intake.take())[1] == [("door", 1)]
     assert counts.snapshot()["door"] == {"decoded": 2, "expired": 1}
+
+
+@pytest.mark.parametrize(("others", "taken"), [(2, Taken.WAITS), (3, Taken.BEHIND)])
+def test_a_live_camera_is_behind_where_it_waits_long_among_many(others: int, taken: Taken) -> None:
+    clock = FakeClock()
+    cameras = ["door", *(f"other {number}" for number in range(others))]
+    intake = intake_of(*(Share(camera=camera, policy=Policy.LIVE) for camera in cameras), clock=clock)
+    assert [intake.put_frame(frame(camera, 0)) for camera in cameras] == [Taken.WAITS] * len(cameras)
+    clock.advance(0.05)
+    assert intake.put_frame(frame("door", 1)) is Taken.WAITS
+    clock.advance(0.1)
+    assert intake.put_frame(frame("door", 2)) is taken
 
 
 def test_frames_that_are_not_due_are_counted() -> None:

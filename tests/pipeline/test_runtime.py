@@ -454,6 +454,8 @@ class SilentSource:
 
     def stop(self) -> None: ...
 
+    def skip_to_keyframe(self) -> None: ...
+
     def statistics(self) -> SourceStatistics:
         raise NotImplementedError
 

@@ -27,6 +27,12 @@ class TestShedder:
         shedder = Shedder()
         assert [judged(shedder, 0.05, key=index == 0, referenced=index % 2 == 0) for index in range(6)] == [None] * 6
 
+    def test_asked_to_it_leaves_out_everything_before_the_next_keyframe(self) -> None:
+        shedder = Shedder()
+        shedder.skip_to_keyframe()
+        keys = [False, False, True, False]
+        assert [judged(shedder, 0.0, key=key) for key in keys] == [Skipped.LATE, Skipped.LATE, None, None]
+
     def test_a_little_behind_what_nothing_refers_to_goes_first(self) -> None:
         shedder = Shedder()
         assert judged(shedder, 0.2, referenced=False) is Skipped.UNREFERENCED

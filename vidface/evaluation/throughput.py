@@ -26,7 +26,7 @@ from pipeline.engine import usable_cpus
 from pipeline.events.event import Event
 from pipeline.events.fake import MemorySink
 from pipeline.faces import Faces
-from pipeline.intake import Intake
+from pipeline.intake import Intake, Taken
 from pipeline.metrics import FrameCounts, StageTime, StageTimes
 from pipeline.opencv import one_opencv_thread
 from pipeline.runtime import Camera
@@ -226,7 +226,7 @@ def measure_detect(config: Config, models: Models) -> Throughput:
     watch = _Watch()
 
     def put_frame(frame: Frame) -> None:
-        if intake.put_frame(frame):
+        if intake.put_frame(frame) is not Taken.NOT_DUE:
             detection.prepare(frame)
 
     def run_sources() -> None:
