@@ -1,7 +1,7 @@
 """Which packets of a live camera are left undecoded when the machine cannot keep up. Pure: the time is passed in.
 
 A camera that is decoded too slowly falls behind: its packets wait, in the kernel, in the camera, or for their turn. How
-far it is behind, its lag, says all that must be known, and nothing needs to be told by anybody else:
+far it is behind, its lag, is seen here, and nobody needs to tell it:
 
 - a lag over `SKIP_UNREFERENCED_S`: frames that no other frame refers to are left out. That costs nothing else.
 - a lag over `SKIP_TO_KEYFRAME_S`: everything is left out up to the next keyframe, since every frame between refers to
