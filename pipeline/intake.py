@@ -19,10 +19,12 @@ from pipeline.scheduler import Scheduler, Share, Verdict
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.errors import Closed, MailboxTimeoutError
 from streams.frame import Frame, FrameMeta
+from streams.shed import MAX_TOLERANCE
 from streams.state import CameraState
 
 BEHIND_NS: Final = 100_000_000
-"""A live camera that waits in line for longer has its frames decoded faster than they can be looked at."""
+"""A live camera that waits in line for longer has its frames decoded faster than they can be looked at. Times its
+priority, as the bounds on its lag are: see `streams.shed`."""
 
 BEHIND_CAMERAS: Final = 4
 """But only where so many cameras wait: fewer would leave the detector idle until their next keyframes."""
@@ -36,7 +38,7 @@ class Taken(Enum):
     WAITS = "waits"
     """It will be detected, unless a newer one overtakes it."""
     BEHIND = "behind"
-    """Likewise, and the camera has waited in line for longer than `BEHIND_NS`, among `BEHIND_CAMERAS`."""
+    """Likewise, and the camera has waited in line for too long, see `BEHIND_NS`, among `BEHIND_CAMERAS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class Intake:
         self._changed = threading.Condition()
         self._lines: dict[str, deque[Frame | CameraState]] = {share.camera: deque() for share in shares}
         self._running = set(self._lines)
+        self._behind_ns = {share.camera: BEHIND_NS * min(share.priority, MAX_TOLERANCE) for share in shares}
         self._closed = False
 
     def put_frame(self, frame: Frame) -> Taken:
@@ -99,7 +102,7 @@ class Intake:
                 self._counts.count(camera, "superseded")
             self._lines[camera].append(frame)
             self._changed.notify_all()
-            is_behind = offer.waited_ns > BEHIND_NS and self._scheduler.cameras_waiting >= BEHIND_CAMERAS
+            is_behind = offer.waited_ns > self._behind_ns[camera] and self._scheduler.cameras_waiting >= BEHIND_CAMERAS
             return Taken.BEHIND if is_behind else Taken.WAITS
 
     def put_state(self, state: CameraState) -> None:

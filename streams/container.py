@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _NETWORK: Final = re.compile(r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
 _UNKNOWN_RATE_FPS: Final = 25
+_MAX_HELD: Final = 16
+"""More frames than H.264 and H.265 let a decoder hold back; a count beyond it is of packets that held none."""
 _HELD_CODECS: Final = frozenset({"h264", "hevc", "mpeg4"})
 """RTP's marker bit is not read: FFmpeg hands over a packet of these when the next one's first part has come."""
 _REORDER_WAIT_US: Final = 300_000
@@ -82,6 +84,7 @@ class Container:
         self._lag = LagMeter()
         self._waited = False
         self._gap = False
+        self._inside = 0  # packets given to the decoder whose frames have not come out
         self._capture = CaptureClock()
         self._read_ns: int | None = None
         self._span_ns: tuple[int, int] | None = None  # from where to where this round's packets go
@@ -233,8 +236,10 @@ class Container:
             return None
         packet.opaque = received_ns
         skipped = self._judged(packet, received_ns)
+        begins_gap = skipped is Skipped.LATE and not self._gap
+        self._gap = skipped is Skipped.LATE
         if skipped is not None:
-            return (Undecoded(why=skipped),)
+            return [Undecoded(why=skipped)] * (1 + (self._let_go() if begins_gap else 0))
         chosen = (packet,) if self._demand is None else self._demand.admit(packet, self._clock.monotonic_ns())
         if not chosen:
             self._last_picture_s = time.monotonic()  # nobody wants one, so none is missed
@@ -252,17 +257,19 @@ class Container:
             lag_s = self._lag.lag_s(now_ns / NS_PER_S, media_s, waited=self._waited)
         else:
             lag_s = (now_ns - received_ns) / NS_PER_S
-        skipped = self._shedder.judge(
+        return self._shedder.judge(
             lag_s=lag_s,
             is_keyframe=packet.is_keyframe,
             is_referenced=lambda: (
                 not (packet.is_disposable or is_unreferenced(decoder.name, bytes(packet), decoder.extradata))
             ),
         )
-        if skipped is Skipped.LATE and not self._gap:
-            decoder.flush_buffers()  # what it holds would come out behind the gap, too late
-        self._gap = skipped is Skipped.LATE
-        return skipped
+
+    def _let_go(self) -> int:
+        """Drop what the decoder holds: it would come out behind the gap, too late. How many frames it was."""
+        self._stream.codec_context.flush_buffers()
+        dropped, self._inside = min(self._inside, _MAX_HELD), 0
+        return dropped
 
     def _received(self, packet: "Packet[VideoStream]") -> int | None:
         """When a packet's picture was received, monotonic ns: see `streams.capture` for a live one.
@@ -316,7 +323,7 @@ class Container:
         if self._span_ns is not None:
             begin_ns, end_ns = self._span_ns
             self._round_ns += end_ns - begin_ns + self.step_ns
-        self._span_ns, self._last_pts_s, self._skipping = None, None, False
+        self._span_ns, self._last_pts_s, self._skipping, self._inside = None, None, False, 0
         try:
             container.seek(0)
         except av.FFmpegError as error:
@@ -328,13 +335,16 @@ class Container:
         if self._dali is not None:
             yield from self._decoded_by_dali(self._dali, packet)
             return
+        self._inside += packet is not None and packet.size > 0
         try:
             frames = self._stream.codec_context.decode(packet)
         except av.error.EOFError:
             return
         except av.FFmpegError as error:
+            self._inside -= 1
             yield Damaged(detail=redact_text(error.strerror or type(error).__name__))
             return
+        self._inside = max(0, self._inside - len(frames))
         for frame in frames:
             pts_ns: int | None = None
             if frame.pts is not None and frame.time_base is not None:

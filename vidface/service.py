@@ -199,7 +199,7 @@ class Service:
 
     def _camera_statuses(self, runtime: Runtime) -> tuple[CameraStatus, ...]:
         frames, ages = self.counts.snapshot(), self.ages.snapshot()
-        states, sources = runtime.last_states, runtime.source_statistics()
+        states, sources, loads = runtime.last_states, runtime.source_statistics(), runtime.loads
         statuses = []
         for camera in self._config.cameras:
             state = states.get(camera.id)
@@ -214,6 +214,7 @@ class Service:
                     frames=frames.get(camera.id, {}),
                     source=sources[camera.id],
                     ages=ages.get(camera.id),
+                    load=loads.get(camera.id),
                 )
             )
         return tuple(statuses)

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from pipeline.events.publisher import SinkStatistics
 from pipeline.metrics import AgeHistogram, StageTime
+from pipeline.overload import CameraLoad
 from streams.source import SourceStatistics
 from streams.state import CameraStateName
 
@@ -46,6 +47,7 @@ class CameraStatus:
         frames: What became of its frames, by outcome; ``decoded`` is all of them, the others are parts of it.
         source: What its source counted.
         ages: Of its decisions, where it is live and there were any.
+        load: Whether the machine keeps up with it; None where it is not live, wants no rate, or has just connected.
     """
 
     camera: str
@@ -57,6 +59,7 @@ class CameraStatus:
     frames: Mapping[str, int]
     source: SourceStatistics
     ages: AgeHistogram | None
+    load: CameraLoad | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.delivered = {camera: threading.Semaphore(0) for camera in self.scripts}
+        self.sources: dict[str, FakeSource] = {}
         self._analysed = {camera: threading.Semaphore(0) for camera in self.scripts}
         self._epochs: dict[str, Iterable[int]] = defaultdict(lambda: itertools.count(1))
         self._numbers: dict[str, Iterable[int]] = defaultdict(lambda: itertools.count(1))
@@ -189,7 +190,7 @@ class Stage:
                 if self.lockstep:
                     self._analysed[camera].acquire(timeout=PATIENCE_S)
 
-            return FakeSource(
+            source = self.sources[camera] = FakeSource(
                 SourceSpec(camera=camera, url=f"{camera}.mp4", kind=kind),
                 script=self.scripts[camera],
                 next_epoch=lambda: self.next_epoch(camera) if self.next_epoch else next(iter(self._epochs[camera])),
@@ -197,6 +198,7 @@ class Stage:
                 on_state=on_state,
                 clock=FakeClock(),
             )
+            return source
 
         return new_source
 

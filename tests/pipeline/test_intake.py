@@ -143,6 +143,20 @@ def test_a_live_camera_is_behind_where_it_waits_long_among_many(others: int, tak
     assert intake.put_frame(frame("door", 2)) is taken
 
 
+@pytest.mark.parametrize(("priority", "waits_s"), [(0.5, 0.05), (1.0, 0.1), (1.5, 0.15), (2.0, 0.2), (9.0, 0.2)])
+def test_the_higher_its_priority_the_longer_a_camera_waits_before_it_is_behind(priority: float, waits_s: float) -> None:
+    clock = FakeClock()
+    others = [Share(camera=f"other {number}", policy=Policy.LIVE) for number in range(3)]
+    intake = intake_of(Share(camera="door", policy=Policy.LIVE, priority=priority), *others, clock=clock)
+    for share in others:
+        intake.put_frame(frame(share.camera, 0))
+    intake.put_frame(frame("door", 0))
+    clock.advance(waits_s)
+    assert intake.put_frame(frame("door", 1)) is Taken.WAITS
+    clock.advance(0.001)
+    assert intake.put_frame(frame("door", 2)) is Taken.BEHIND
+
+
 def test_frames_that_are_not_due_are_counted() -> None:
     counts, clock = FrameCounts(), FakeClock()
     intake = intake_of(Share(camera="door", policy=Policy.LIVE, fps=5), counts=counts, clock=clock)

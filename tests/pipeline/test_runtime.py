@@ -23,6 +23,7 @@ from pipeline.events.outbox import Outbox
 from pipeline.events.publisher import Publisher
 from pipeline.faces import Faces, U8Image
 from pipeline.fake import FakeDetector, FakeEmbedder
+from pipeline.intake import BEHIND_CAMERAS, BEHIND_NS
 from pipeline.runtime import Camera, Runtime
 from pipeline.scheduler import Policy, Share
 from streams.errors import SourceError
@@ -383,6 +384,105 @@ def test_every_live_frame_is_accounted_for(tmp_path: Path, share: Share) -> None
     if share.every == 3:
         assert counted["not_due"] == 40
     assert ("expired" in counted) == (share.deadline_ns is not None)
+
+
+class Gated(FakeDetector):
+    """Detects only while it may."""
+
+    def __init__(self) -> None:
+        super().__init__(CANVAS)
+        self.may = threading.Event()
+
+    def detect(self, batch: NDArray[np.uint8]) -> list[Faces]:
+        assert self.may.wait(PATIENCE_S)
+        return super().detect(batch)
+
+
+@pytest.mark.parametrize(("cameras", "asked"), [(BEHIND_CAMERAS, True), (BEHIND_CAMERAS - 1, False)])
+def test_cameras_that_wait_in_a_long_line_are_asked_to_skip_decoding(tmp_path: Path, cameras: int, asked: bool) -> None:
+    names = [f"door-{number}" for number in range(cameras)]
+    detector = Gated()
+    frames = scene(1)
+
+    def slowly(deliver: OnFrame) -> OnFrame:
+        def put(frame: Frame) -> None:
+            time.sleep(BEHIND_NS / 5e9)
+            deliver(frame)
+
+        return put
+
+    stage = Stage(
+        tmp_path,
+        {name: [Play(pictures=frames * 15)] for name in names},
+        live=frozenset(names),
+        detector=detector,
+        on_frame=slowly,
+        max_batch=1,
+    )
+    with stage.runtime() as runtime:
+        for name in names:
+            stage.wait_delivered(name, 15)
+        detector.may.set()
+        runtime.stop()
+        assert runtime.wait(PATIENCE_S)
+    assert any(source.skips_asked for source in stage.sources.values()) == asked
+
+
+def test_overload_is_told_and_so_is_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.runtime.LOOK_S", 0.02)
+    monkeypatch.setattr("pipeline.overload.WINDOW_S", 0.4)
+    told, detector, over = threading.Semaphore(0), Gated(), threading.Event()
+    events: list[Event] = []
+
+    def emit(new: Sequence[Event]) -> None:
+        events.extend(new)
+        for event in new:
+            if event.data.get("cause") in {"overloaded", "recovered"}:
+                told.release()
+
+    def in_time(deliver: OnFrame) -> OnFrame:
+        def put(frame: Frame) -> None:
+            over.wait(0.005)
+            deliver(frame)
+
+        return put
+
+    stage = Stage(
+        tmp_path,
+        {"door": [Play(pictures=scene(1) * 20_000)]},
+        live=frozenset({"door"}),
+        shares={"door": Share(camera="door", policy=Policy.LIVE, fps=20.0)},
+        detector=detector,
+        on_frame=in_time,
+        emit=emit,
+    )
+    with stage.runtime() as runtime:
+        stage.wait_delivered("door", 100)
+        while not any(load.overloaded for load in runtime.loads.values()):
+            assert runtime.failure is None
+            stage.wait_delivered("door", 1)
+        detector.may.set()
+        assert told.acquire(timeout=PATIENCE_S)
+        assert told.acquire(timeout=PATIENCE_S)
+        assert not any(load.overloaded for load in runtime.loads.values())
+        over.set()
+        runtime.stop()
+        assert runtime.wait(PATIENCE_S)
+    states = [event for event in events if event.type.endswith("state")]
+    for event in states:
+        assert_valid(event)
+    assert [(event.data["state"], event.data["cause"]) for event in states] == [
+        ("connecting", "starting"),
+        ("live", "opened"),
+        ("live", "overloaded"),
+        ("live", "recovered"),
+        ("ended", "stopped"),
+    ]
+    assert len({event.id for event in events}) == len(events)
+    overloaded, recovered = (str(event.data["detail"]) for event in states[2:4])
+    assert overloaded.startswith("the machine cannot keep up: ")
+    assert "of 20 detections a second" in overloaded
+    assert recovered.startswith("the machine keeps up again: ")
 
 
 def test_an_enrolment_is_seen_while_no_frame_comes(tmp_path: Path) -> None:

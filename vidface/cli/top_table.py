@@ -74,6 +74,8 @@ def _row(camera: CameraRates) -> list[Text]:
     state = Text(camera.state or "-", style=_STATE_STYLES["lost" if away else camera.state])
     if camera.state not in {"live", None} and camera.cause:
         state.append(f" {plain(camera.cause)}", style="dim")
+    elif camera.overloaded:
+        state.append(" overloaded", style="yellow")
     # A tenth less than wanted is what the clocks' grain makes; more is a machine that does not keep up.
     slow = camera.state == "live" and camera.wanted_fps is not None and camera.detected_fps < 0.9 * camera.wanted_fps
     old = camera.age_p95_s is not None and camera.age_p95_s > _OLD_S

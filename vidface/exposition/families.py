@@ -2,7 +2,6 @@
 
 Names follow https://prometheus.io/docs/practices/naming/: the prefix, base units, and ``_total`` on what only grows.
 Labels are bounded: cameras' ids, sinks' names, stages and types of events, which the configuration or the code names.
-Whatever is told of overload belongs here as one more function over the snapshot.
 """
 
 from __future__ import annotations
@@ -16,11 +15,15 @@ from prometheus_client.registry import Collector
 
 from pipeline.events.payload import EVENT_TYPES
 from pipeline.metrics import AGE_BOUNDS_S, AgeHistogram
+from streams.shed import Skipped
 from streams.state import CameraStateName
 from vidface.status import Phase, ServiceStatus
 
 OUTCOMES = ("detected", "not_due", "superseded", "expired", "undelivered")
 """Told from the start, so that a rate sees the first of them; see `pipeline.metrics.FrameCounts`."""
+
+SKIPPED = tuple(why.value for why in Skipped)
+"""Likewise of live cameras: what became of frames that were never decoded."""
 
 DECODED = "decoded"
 """All frames. A metric of its own: as an outcome among the others it would count each frame twice in a sum."""
@@ -45,11 +48,14 @@ def frames(status: ServiceStatus) -> Iterator[Metric]:
     """What became of frames."""
     decoded = CounterMetricFamily("vidface_frames_decoded_total", "Frames that a camera delivered.", labels=["camera"])
     family = CounterMetricFamily(
-        "vidface_frames_total", "Decoded frames by what became of them.", labels=["camera", "outcome"]
+        "vidface_frames_total",
+        "Frames by what became of them; those skipped_* were never decoded.",
+        labels=["camera", "outcome"],
     )
     for camera in status.cameras:
         decoded.add_metric([camera.camera], camera.frames.get(DECODED, 0))
-        counts = {**dict.fromkeys(OUTCOMES, 0), **camera.frames}
+        told = (*OUTCOMES, *SKIPPED) if camera.live else OUTCOMES
+        counts = {**dict.fromkeys(told, 0), **camera.frames}
         for outcome, count in counts.items():
             if outcome != DECODED:
                 family.add_metric([camera.camera, outcome], count)
@@ -105,6 +111,24 @@ def cameras(status: ServiceStatus) -> Iterator[Metric]:
     yield from counters.values()
 
 
+def loads(status: ServiceStatus) -> Iterator[Metric]:
+    """Whether the machine keeps up. What a camera gets is the rate of its detected frames."""
+    wanted = GaugeMetricFamily(
+        "vidface_camera_wanted_fps", "Detections a second that the configuration asks for.", labels=["camera"]
+    )
+    overloaded = GaugeMetricFamily(
+        "vidface_camera_overloaded",
+        "Whether the machine can't look at a live camera as often as wanted, 0 or 1.",
+        labels=["camera"],
+    )
+    for camera in status.cameras:
+        if camera.wanted_fps is not None:
+            wanted.add_metric([camera.camera], camera.wanted_fps)
+        if camera.load is not None:
+            overloaded.add_metric([camera.camera], float(camera.load.overloaded))
+    yield from (wanted, overloaded)
+
+
 def stages(status: ServiceStatus) -> Iterator[Metric]:
     """Where time goes."""
     seconds = CounterMetricFamily("vidface_stage_seconds_total", "Wall time spent in a stage.", labels=["stage"])
@@ -149,7 +173,7 @@ def events(status: ServiceStatus) -> Iterator[Metric]:
 
 Family = Callable[[ServiceStatus], Iterator[Metric]]
 
-FAMILIES: tuple[Family, ...] = (build_info, phases, frames, ages, cameras, stages, sinks, events)
+FAMILIES: tuple[Family, ...] = (build_info, phases, frames, ages, cameras, loads, stages, sinks, events)
 """All that is told, in this order."""
 
 

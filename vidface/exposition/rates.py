@@ -30,6 +30,7 @@ class CameraRates:
         age_p95_s: 95th percentile of them. Infinite beyond the last bucket would be no JSON: it is the last bound.
         drops_per_s: Frames dropped a second, by cause.
         bad_per_s: Damaged pictures a second.
+        overloaded: Whether the machine can't look at it as often as wanted.
     """
 
     camera: str
@@ -43,6 +44,7 @@ class CameraRates:
     age_p95_s: float | None
     drops_per_s: Mapping[str, float]
     bad_per_s: float
+    overloaded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,7 @@ def _camera(before: CameraStatus | None, now: CameraStatus, over_s: float) -> Ca
         age_p95_s=quantile_s(ages, 0.95),
         drops_per_s={cause: rate.get(cause, 0.0) for cause in (*DROPS, *sorted(rate.keys() - _NO_DROP))},
         bad_per_s=(now.source.bad_frames - (before.source.bad_frames if before else 0)) / over_s,
+        overloaded=now.load is not None and now.load.overloaded,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from pipeline.overload import CameraLoad
 from tests.vidface.conftest import RunCommand, WriteConfig
 from tests.vidface.exposition.made import LOST, camera, service
 from vidface.cli.top import measure
@@ -88,6 +89,13 @@ def test_a_table_of_cameras() -> None:
     ]
     assert lines[5].split() == ["door", "live", "7", "25.0", "4.0", "5", "-", "-", "superseded", "1.0"]
     assert lines[6].split() == ["hall", "lost", "stalled", "7", "0.0", "0.0", "5", "-", "-", "-"]
+
+
+def test_a_camera_that_the_machine_cannot_keep_up_with() -> None:
+    load = CameraLoad(wanted_fps=5.0, granted_fps=2.0, left_out_fps=9.0, overloaded=True)
+    status = service(replace(camera("door"), load=load), camera("hall"))
+    lines = drawn(rates_between(status, replace(status, taken_ns=status.taken_ns + 10**9)))
+    assert [line.split()[:3] for line in lines[5:]] == [["door", "live", "overloaded"], ["hall", "live", "7"]]
 
 
 def test_a_failure_is_drawn_and_control_characters_are_not() -> None:

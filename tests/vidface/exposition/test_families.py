@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client import generate_latest
@@ -11,9 +12,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.events.payload import EVENT_TYPES
+from pipeline.overload import LEFT_OUT, CameraLoad
 from streams.state import CameraStateName
 from tests.vidface.exposition.made import LOST, camera, service
-from vidface.exposition.families import FAMILIES, OUTCOMES, new_registry
+from vidface.exposition.families import FAMILIES, OUTCOMES, SKIPPED, new_registry
 from vidface.status import Phase, ServiceStatus
 
 
@@ -33,7 +35,28 @@ def test_frames_by_outcome_count_each_frame_once() -> None:
     assert values(status, "vidface_frames_decoded_total") == {("door",): 100, ("hall",): 100}
     frames = values(status, "vidface_frames_total")
     door = {outcome: count for (name, outcome), count in frames.items() if name == "door"}
-    assert door == {"detected": 20, "not_due": 70, "superseded": 9, "expired": 0, "undelivered": 0}
+    assert {outcome: count for outcome, count in door.items() if count} == {
+        "detected": 20,
+        "not_due": 70,
+        "superseded": 9,
+    }
+    assert set(door) == {*OUTCOMES, *SKIPPED}
+
+
+def test_a_recording_skips_nothing() -> None:
+    frames = values(service(camera("clip", live=False)), "vidface_frames_total")
+    assert {outcome for _, outcome in frames} == set(OUTCOMES)
+
+
+def test_overload_is_told_of_cameras_of_which_it_is_known() -> None:
+    kept_up = CameraLoad(wanted_fps=5.0, granted_fps=5.0, left_out_fps=0.0, overloaded=False)
+    doors = (
+        replace(camera("door"), load=kept_up),
+        replace(camera("hall"), load=replace(kept_up, overloaded=True)),
+        replace(camera("clip", live=False), wanted_fps=None),
+    )
+    assert values(service(*doors), "vidface_camera_overloaded") == {("door",): 0, ("hall",): 1}
+    assert values(service(*doors), "vidface_camera_wanted_fps") == {("door",): 5, ("hall",): 5}
 
 
 def test_an_outcome_that_is_new_is_told_too() -> None:
@@ -128,3 +151,4 @@ def test_making_a_registry_takes_no_snapshot() -> None:
 
 def test_known_outcomes_are_those_that_are_counted() -> None:
     assert {"detected", "not_due", "superseded", "expired", "undelivered"} == set(OUTCOMES)
+    assert {*OUTCOMES, *SKIPPED} > LEFT_OUT, "what overload is told by can be seen"
