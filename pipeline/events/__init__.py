@@ -17,6 +17,7 @@ Reading order:
 - :mod:`~pipeline.events.publisher`: the threads between; :mod:`~pipeline.events.dead_letters` for what is refused.
 - :mod:`~pipeline.events.jsonl` on :mod:`~pipeline.events.line_file`, and :mod:`~pipeline.events.kafka` with
   :mod:`~pipeline.events.kafka_security`: the sinks.
+- :mod:`~pipeline.events.read`: an event read back into what it says.
 - :mod:`~pipeline.events.tail`: reading a file of events back, and following it.
 - :mod:`~pipeline.events.errors`: what can go wrong.
 """
