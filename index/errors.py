@@ -114,7 +114,7 @@ class DuplicatePerson(GalleryError, ValueError):
     def __init__(self, name: str, other: str, score: float, threshold: float) -> None:
         super().__init__(
             f"{name!r} was not enrolled: a face matches {other!r} with similarity {score:.3f}, "
-            f"at or above {threshold:.3f}; enrol it as {other!r}, or allow duplicates if they are two people"
+            f"at or above {threshold:.3f}; enrol it as {other!r}, or, if they are two people, use --allow-duplicate"
         )
         self.other = other
         self.score = score

@@ -8,9 +8,12 @@ Two bounds and a patience keep a rate near the bound from telling both by turns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from pipeline.scheduler import Policy, Share
+from streams.shed import Skipped
 
 OVERLOADED_UNDER: Final = 0.8
 """Less than this part of the wanted rate is overload."""
@@ -21,16 +24,21 @@ RECOVERED_FROM: Final = 0.95
 WINDOW_S: Final = 5.0
 """Rates are taken over so many seconds."""
 
-LEFT_OUT: Final = frozenset({"superseded", "expired", "skipped_unreferenced", "skipped_late"})
-"""What becomes of frames that the machine has no time for; see `metrics.FrameCounts`."""
+PASSED_OVER: Final = frozenset({"superseded", "expired"})
+"""What becomes of frames that were due and that the machine had no time for; see `metrics.FrameCounts`."""
+
+SKIPPED: Final = frozenset(why.value for why in Skipped)
+"""Likewise of frames, due or not, that were not even decoded."""
+
+LEFT_OUT: Final = PASSED_OVER | SKIPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraLoad:
-    """How a camera with a wanted rate fares.
+    """How a camera fares.
 
     Attributes:
-        wanted_fps: Detections a second that are asked for.
+        wanted_fps: Detections a second that are asked for; of a camera that wants all frames, those that there were.
         granted_fps: Those that it got, over the last `WINDOW_S`.
         left_out_fps: Frames a second that the machine had no time for.
         overloaded: Whether it is told as overloaded.
@@ -44,20 +52,20 @@ class CameraLoad:
 
 @dataclass(slots=True)
 class _Seen:
-    samples: deque[tuple[float, int, int]] = field(default_factory=deque)
+    samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
     overloaded: bool = False
 
 
 class LoadWatch:
-    """Watches the live cameras that have a wanted rate. One thread uses it.
+    """Watches the live cameras. One thread uses it.
 
     Args:
-        wanted_fps: By camera, its wanted detections a second.
+        shares: What each camera asks for; recordings want nothing in time, and are passed over.
     """
 
-    def __init__(self, wanted_fps: Mapping[str, float]) -> None:
-        self._wanted_fps = dict(wanted_fps)
-        self._seen: dict[str, _Seen] = {camera: _Seen() for camera in wanted_fps}
+    def __init__(self, shares: Iterable[Share]) -> None:
+        self._shares = {share.camera: share for share in shares if share.policy is Policy.LIVE}
+        self._seen: dict[str, _Seen] = {camera: _Seen() for camera in self._shares}
 
     def look(
         self, now_s: float, counts: Mapping[str, Mapping[str, int]], live: frozenset[str]
@@ -90,17 +98,22 @@ class LoadWatch:
 
     def _load(self, camera: str, seen: _Seen, now_s: float, counts: Mapping[str, int]) -> CameraLoad | None:
         detected = counts.get("detected", 0)
-        left_out = sum(counts.get(outcome, 0) for outcome in LEFT_OUT)
-        seen.samples.append((now_s, detected, left_out))
+        passed_over = sum(counts.get(outcome, 0) for outcome in PASSED_OVER)
+        skipped = sum(counts.get(outcome, 0) for outcome in SKIPPED)
+        seen.samples.append((now_s, detected, passed_over, skipped))
         while len(seen.samples) > 2 and seen.samples[1][0] <= now_s - WINDOW_S:
             seen.samples.popleft()
-        began_s, detected_before, left_out_before = seen.samples[0]
-        if now_s - began_s < WINDOW_S:
+        began_s, detected_before, passed_over_before, skipped_before = seen.samples[0]
+        over_s = now_s - began_s
+        if over_s < WINDOW_S:
             return None
-        wanted_fps = self._wanted_fps[camera]
-        granted_fps = (detected - detected_before) / (now_s - began_s)
-        left_out_fps = (left_out - left_out_before) / (now_s - began_s)
-        part = granted_fps / wanted_fps
+        granted_fps = (detected - detected_before) / over_s
+        passed_over_fps = (passed_over - passed_over_before) / over_s
+        skipped_fps = (skipped - skipped_before) / over_s
+        left_out_fps = passed_over_fps + skipped_fps
+        share = self._shares[camera]
+        wanted_fps = share.fps or granted_fps + passed_over_fps + skipped_fps / share.every
+        part = granted_fps / wanted_fps if wanted_fps else 1.0
         if seen.overloaded:
             overloaded = part < RECOVERED_FROM and left_out_fps > 0
         else:

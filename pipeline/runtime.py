@@ -151,9 +151,7 @@ class Runtime:
         self._sources = {camera.share.camera: camera.new_source(self._put_frame, self._put_state) for camera in cameras}
         for camera, source in self._sources.items():
             counts.follow(camera, partial(_skipped, source))
-        self._watch = LoadWatch(
-            {share.camera: share.fps for share in shares if share.fps and share.policy is SharePolicy.LIVE}
-        )
+        self._watch = LoadWatch(shares)
         self._loads: Mapping[str, CameraLoad] = {}
         self._threads: list[threading.Thread] = []
         self._stack = ExitStack()
@@ -199,7 +197,7 @@ class Runtime:
 
     @property
     def loads(self) -> Mapping[str, CameraLoad]:
-        """How each live camera with a wanted rate fared lately, of those that have been connected for a while."""
+        """How each live camera fared lately, of those that have been connected for a while."""
         with self._lock:
             return self._loads
 
@@ -375,7 +373,7 @@ def _skipped(source: CameraSource) -> Mapping[str, int]:
 
 def _load_state(state: CameraState, load: CameraLoad) -> CameraState:
     """A live camera's state that says how it fares."""
-    rates = f"{load.granted_fps:.1f} of {load.wanted_fps:g} detections a second"
+    rates = f"{load.granted_fps:.1f} of {load.wanted_fps:.3g} detections a second"
     if load.overloaded:
         left_out = f"{load.left_out_fps:.1f} frames a second left out"
         cause, detail = Cause.OVERLOADED, f"the machine cannot keep up: {rates}, {left_out}"

@@ -29,6 +29,7 @@ class EnrolOutcome:
         name: The person, as asked for.
         identity: The person in the gallery; None when nothing could be enrolled.
         accepted: The photos that were taken.
+        known: The photos by which the person is enrolled already; there was nothing to do.
         refused: The photos that were not, with codes and reasons.
     """
 
@@ -36,6 +37,7 @@ class EnrolOutcome:
     identity: Identity | None
     accepted: tuple[Path, ...]
     refused: tuple[PhotoRefused, ...]
+    known: tuple[Path, ...] = ()
 
 
 class Enroller:
@@ -61,10 +63,12 @@ class Enroller:
             GalleryError: The gallery could not be written.
         """
         accepted: list[Path] = []
+        already: list[Path] = []
         refused: list[PhotoRefused] = []
         templates, qualities, labels = [], [], []
         try:
             known = set(self._gallery.sources_of(name))
+            was_known = bool(known)
         except NameRefused as error:
             return EnrolOutcome(
                 name=name,
@@ -77,7 +81,8 @@ class Enroller:
                 content = photo_bytes(path)
                 label = photo_label(content)
                 if label in known:
-                    raise PhotoRefused("already_enrolled", str(path), f"{name} is enrolled by this very photo already")
+                    already.append(path)
+                    continue
                 described = self._reader.read(decode_photo(path, content))
                 row = choose_face(str(path), described, self._rule)
             except PhotoRefused as error:
@@ -88,7 +93,7 @@ class Enroller:
             qualities.append(described.qualities[row])
             labels.append(label)
             known.add(label)
-        identity = None
+        identity = self._gallery.get(name) if already and was_known else None
         if accepted:
             try:
                 identity = self._gallery.enroll(
@@ -102,7 +107,9 @@ class Enroller:
             except DuplicatePerson as error:
                 refused += [PhotoRefused("enrolled_under_another_name", str(path), str(error)) for path in accepted]
                 accepted = []
-        return EnrolOutcome(name=name, identity=identity, accepted=tuple(accepted), refused=tuple(refused))
+        return EnrolOutcome(
+            name=name, identity=identity, accepted=tuple(accepted), refused=tuple(refused), known=tuple(already)
+        )
 
 
 def photo_label(content: bytes) -> str:

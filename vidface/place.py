@@ -51,8 +51,13 @@ class Place:
         return Gallery.open(self.gallery_path, model=self.embedder, dim=dim)
 
 
-def find_place(config: Path | None, data_dir: Path | None) -> Place:
-    """The place that ``--config`` and ``--data-dir`` name.
+def find_place(config: Path | None, data_dir: Path | None, *, opens_sinks: bool = False) -> Place:
+    """The place that ``--config`` and ``--data-dir`` name. No camera may be opened by its configuration.
+
+    Args:
+        config: A configuration file.
+        data_dir: A data folder.
+        opens_sinks: Whether sinks are going to be opened: else what they take from the environment need not be set.
 
     Raises:
         UsageError: Both were given.
@@ -61,6 +66,6 @@ def find_place(config: Path | None, data_dir: Path | None) -> Place:
     if config is not None and data_dir is not None:
         raise UsageError("give --config or --data-dir, not both: the configuration names its own data folder")
     if config is not None:
-        loaded = load_config(config)
+        loaded = load_config(config, unopened=("cameras",) if opens_sinks else ("cameras", "sinks"))
         return Place(data_dir=loaded.data_dir, config=loaded)
     return Place(data_dir=(data_dir or Path(DEFAULT_DATA_DIR)).expanduser().absolute())

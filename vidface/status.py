@@ -47,7 +47,7 @@ class CameraStatus:
         frames: What became of its frames, by outcome; ``decoded`` is all of them, the others are parts of it.
         source: What its source counted.
         ages: Of its decisions, where it is live and there were any.
-        load: Whether the machine keeps up with it; None where it is not live, wants no rate, or has just connected.
+        load: Whether the machine keeps up with it; None where it is not live or has just connected.
     """
 
     camera: str

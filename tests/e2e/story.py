@@ -43,7 +43,12 @@ def of_camera(events: Iterable[Event], camera: str) -> list[Event]:
 
 
 def states(events: Iterable[Event], camera: str) -> list[Event]:
-    return [event for event in of_camera(events, camera) if event.type == STATE]
+    """Without those that tell of the machine: how busy it is depends on what else runs."""
+    return [
+        event
+        for event in of_camera(events, camera)
+        if event.type == STATE and data(event)["cause"] not in {"overloaded", "recovered"}
+    ]
 
 
 def state_names(events: Iterable[Event], camera: str) -> list[str]:
@@ -129,6 +134,9 @@ def _assert_camera_sound(told: Sequence[Event], *, closed: bool) -> None:
         assert payload["epoch"] >= epoch, f"{event.id}: the epoch went back"
         epoch = payload["epoch"]
         if event.type == STATE:
+            if payload["cause"] in {"overloaded", "recovered"}:
+                assert payload["state"] == state == "live", f"{event.id}: {payload['cause']} while {state}"
+                continue
             assert payload["state"] in STATE_FOLLOWS[state], f"{event.id}: {payload['state']} after {state}"
             state = payload["state"]
             if state in ("lost", "ended"):

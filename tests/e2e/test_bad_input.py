@@ -76,11 +76,6 @@ class Workshop:
         assert main([str(part) for part in self.enroll("Barack Obama", self.photos["obama.jpg"])]) == 0
         return self.enroll("Somebody Else", self.photos["obama2.jpg"])
 
-    def same_photo_twice(self) -> Sequence[str | Path]:
-        again = self.enroll("Barack Obama", self.photos["obama.jpg"])
-        assert main([str(part) for part in again]) == 0
-        return again
-
     def unknown_person(self) -> Sequence[str | Path]:
         assert main([str(part) for part in self.enroll("Barack Obama", self.photos["obama.jpg"])]) == 0
         return ("gallery", "remove", "Barak Obama", "--yes", "--data-dir", self.installation.data_dir)
@@ -247,11 +242,6 @@ TABLE: Final[Mapping[str, Bad]] = {
         make=Workshop.enroll_twice,
         status=1,
         says=("'Somebody Else' was not enrolled: a face matches 'Barack Obama'", "[enrolled_under_another_name]"),
-    ),
-    "same-photo-twice": Bad(
-        make=Workshop.same_photo_twice,
-        status=1,
-        says=("obama.jpg: Barack Obama is enrolled by this very photo already [already_enrolled]",),
     ),
     "folder-of-photos-missing": Bad(
         make=lambda w: ("enroll", "--from", w.folder / "gone"), status=1, says=("gone: there is no such folder",)

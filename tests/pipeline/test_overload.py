@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.overload import LEFT_OUT, WINDOW_S, CameraLoad, LoadWatch
+from pipeline.scheduler import Policy, Share
 
 DOOR = frozenset({"door"})
+WANTS_TEN = Share(camera="door", policy=Policy.LIVE, fps=10.0)
 
 
 class Watched:
     """A watch over one camera that wants 10 detections a second, fed second by second."""
 
     def __init__(self) -> None:
-        self.watch = LoadWatch({"door": 10.0})
+        self.watch = LoadWatch([WANTS_TEN])
         self.now_s = 100.0
         self.counts: dict[str, int] = {"detected": 0}
 
@@ -86,7 +89,7 @@ def test_a_camera_that_was_away_begins_anew() -> None:
 
 
 def test_cameras_are_told_apart() -> None:
-    watch = LoadWatch({"door": 10.0, "hall": 10.0})
+    watch = LoadWatch([WANTS_TEN, replace(WANTS_TEN, camera="hall")])
     for second in range(6):
         counts = {"door": {"detected": 2 * second, "superseded": 9 * second}, "hall": {"detected": 10 * second}}
         loads, changed = watch.look(float(second), counts, frozenset({"door", "hall"}))
@@ -94,8 +97,31 @@ def test_cameras_are_told_apart() -> None:
     assert {camera: load.overloaded for camera, load in loads.items()} == {"door": True, "hall": False}
 
 
-def test_a_camera_without_a_wanted_rate_is_not_watched() -> None:
-    assert LoadWatch({}).look(9.0, {"door": {"superseded": 9}}, DOOR) == ({}, ())
+def test_a_recording_is_not_watched() -> None:
+    watch = LoadWatch([replace(WANTS_TEN, policy=Policy.RECORDED)])
+    assert watch.look(9.0, {"door": {"superseded": 9}}, DOOR) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("every", "outcomes", "wanted_fps", "overloaded"),
+    [
+        (1, {"detected": 4, "superseded": 3, "skipped_late": 3}, 10.0, True),
+        (1, {"detected": 9, "superseded": 1}, 10.0, False),
+        (5, {"detected": 4, "not_due": 16}, 4.0, False),
+        (5, {"detected": 2, "not_due": 8, "skipped_late": 15}, 5.0, True),
+        (5, {"detected": 4, "not_due": 16, "skipped_unreferenced": 1}, 4.2, False),
+        (1, {}, 0.0, False),
+    ],
+)
+def test_a_camera_without_a_rate_wants_the_frames_that_there_are(
+    every: int, outcomes: Mapping[str, int], wanted_fps: float, overloaded: bool
+) -> None:
+    watch = LoadWatch([Share(camera="door", policy=Policy.LIVE, every=every)])
+    for second in range(int(WINDOW_S) + 1):
+        counts = {"door": {outcome: frames * second for outcome, frames in outcomes.items()}}
+        loads, _ = watch.look(float(second), counts, DOOR)
+    assert loads["door"].wanted_fps == pytest.approx(wanted_fps)
+    assert loads["door"].overloaded == overloaded
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 20), st.booleans()), max_size=60))

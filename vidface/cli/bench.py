@@ -145,7 +145,8 @@ def bench(
             for each in comparison.changes
         ]
         value = {**document, "comparison": {"warnings": list(comparison.warnings), "changes": changes}}
-    show(value, lambda: say_document(document, comparison), as_json=as_json)
+    written = [f"{what}: {path}" for what, path in (("saved", save), ("report", report)) if path is not None]
+    show(value, lambda: say_document(document, comparison, written), as_json=as_json)
 
 
 def _measured(

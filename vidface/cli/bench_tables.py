@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidface.cli.output import say, show_table
@@ -12,8 +12,8 @@ MAX_CAMERAS = 12
 """Rows of cameras that are shown: the worst ones."""
 
 
-def say_document(document: Mapping[str, Any], comparison: Comparison | None) -> None:
-    """Print a run, and what changed since another one."""
+def say_document(document: Mapping[str, Any], comparison: Comparison | None, written: Sequence[str] = ()) -> None:
+    """Print a run, what changed since another one, and what was written where."""
     {"recorded": _say_recorded, "live": _say_live, "capacity": _say_capacity}[document["mode"]](document)
     if comparison is not None:
         say()
@@ -22,6 +22,8 @@ def say_document(document: Mapping[str, Any], comparison: Comparison | None) -> 
             for each in comparison.changes
         ]
         show_table(("figure", "old", "new", "change"), rows)
+    for line in written:
+        say(line)
 
 
 def _say_recorded(document: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ def enroll(
 
     A photo is refused, with a code and a reason, when it shows no face, several of which none clearly dominates, or a
     face that is too small, too blurred, turned too far, cut off, or enrolled under another name. The exit status is 1
-    if any photo was refused.
+    if any photo was refused. One by which this person is enrolled already is passed over.
     """
     people = _people(name, photos or [], from_dir)
     place = find_place(config, data_dir)
@@ -90,6 +90,7 @@ def _enroll_all(people: dict[str, list[Path]], place: Place, *, allow_duplicate:
                     "name": outcome.identity.name if outcome.identity else outcome.name,
                     "id": outcome.identity.id if outcome.identity else None,
                     "accepted": [str(path) for path in outcome.accepted],
+                    "known": [str(path) for path in outcome.known],
                     "refused": [{"photo": r.photo, "code": r.code, "reason": r.reason} for r in outcome.refused],
                     "photos_in_all": outcome.identity.template_count if outcome.identity else 0,
                     "gallery_version": gallery.version,
@@ -103,6 +104,8 @@ def _say_outcomes(outcomes: list[dict[str, Any]]) -> None:
     for outcome in outcomes:
         if outcome["id"]:
             count = len(outcome["accepted"])
-            say(f"{outcome['name']}: enrolled by {count} photo{'s' * (count != 1)}, {outcome['photos_in_all']} in all")
+            new = f"enrolled by {count} photo{'s' * (count != 1)}" if count else "nothing new"
+            known = f"; {len(outcome['known'])} known already" if outcome["known"] else ""
+            say(f"{outcome['name']}: {new}, {outcome['photos_in_all']} in all{known}")
         else:
             say(f"{outcome['name']}: not enrolled")

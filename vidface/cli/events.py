@@ -48,7 +48,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a CloudEvent, one a line.")] = False,
 ) -> None:
     """Print events as they come, until interrupted."""
-    chosen = choose_sink(find_place(config, data_dir), sink)
+    chosen = choose_sink(find_place(config, data_dir, opens_sinks=True), sink)
     for event in itertools.islice(_follow(chosen, from_start=from_start), limit):
         if as_json:
             show_json_line(event.to_cloudevent())

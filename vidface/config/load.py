@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -33,17 +33,38 @@ _OWN_WORDS = {"model", "path", "server", "source"}
 """Errors whose message the model words itself: what was expected."""
 
 
-def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+_UNSET = re.compile(r"the environment variable (\w+) is (?:not set|empty)")
+
+NOT_USED = "not-used"
+"""Stands for what an environment variable would say of something that is not going to be opened."""
+
+
+def load_config(
+    path: Path, environ: Mapping[str, str] | None = None, *, unopened: tuple[Literal["cameras", "sinks"], ...] = ()
+) -> Config:
     """Read a configuration file.
 
     Args:
         path: The YAML file; relative paths in it count from its folder.
         environ: The variables for `${NAME}`; the process's own unless given.
+        unopened: Lists whose items the caller is not going to open: variables that only they name need not be set, so
+            that who reads along needs no camera's password.
 
     Raises:
         ConfigError: It cannot be used; the error lists every problem.
     """
     variables = os.environ if environ is None else environ
+    try:
+        return _loaded(path, variables)
+    except ConfigError as error:
+        lacking = [(found[1], problem) for problem in error.problems if (found := _UNSET.match(problem.message))]
+        places = tuple(f"{name}[" for name in unopened)
+        if not lacking or any(not problem.field.startswith(places) for _, problem in lacking):
+            raise
+        return _loaded(path, {**variables, **dict.fromkeys((name for name, _ in lacking), NOT_USED)})
+
+
+def _loaded(path: Path, variables: Mapping[str, str]) -> Config:
     document = read_document(path, lambda text: resolve(text, variables))
     problems = [*document.problems, *_misplaced_truths(document)]
     config = None

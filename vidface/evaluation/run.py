@@ -50,7 +50,7 @@ def clip_config(
     )
     if base is None:
         return Config.model_validate({"data_dir": data_dir, "cameras": cameras})
-    loaded = load_config(base)
+    loaded = load_config(base, unopened=("cameras", "sinks"))
     fresh = Config.model_validate({"data_dir": data_dir, "cameras": cameras})
     return loaded.model_copy(update={"data_dir": fresh.data_dir, "cameras": cameras, "sinks": fresh.sinks})
 

@@ -38,7 +38,7 @@ def find_url(config: Path | None, url: str | None) -> str:
             raise UsageError(f"--url: expected an address such as http://127.0.0.1:9464; given {mask_url(url)!r}")
         return f"{parts.scheme}://{parts.netloc}"
     assert config is not None
-    metrics = load_config(config).metrics
+    metrics = load_config(config, unopened=("cameras", "sinks")).metrics
     if metrics.port is None:
         raise UsageError(f"{config} has no metrics.port, so its service tells nothing; add 'metrics: {{port: 9464}}'")
     if metrics.port == 0:

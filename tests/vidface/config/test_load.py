@@ -8,6 +8,7 @@ from streams.spec import DecodeDevice
 from tests.vidface.conftest import WriteConfig
 from vidface.assemble import source_spec
 from vidface.config import JsonlSinkConfig, KafkaSinkConfig, load_config
+from vidface.config.load import NOT_USED
 from vidface.errors import ConfigError
 
 CAMERA = "cameras: [{id: lobby, source: lobby.mp4}]\n"
@@ -421,3 +422,37 @@ def test_no_repr_holds_a_secret(write_config: WriteConfig) -> None:
     assert (security.sasl_plain_password, security.ssl_password) == (SECRET, SECRET)
     assert security.sasl_mechanism == "PLAIN"
     assert SECRET not in repr(security)
+
+
+SECRETS = (
+    'cameras: [{id: door, source: "rtsp://viewer:${DOOR_PASSWORD}@192.0.2.7/main"}]\n'
+    "sinks:\n  - {type: kafka, bootstrap_servers: ['a:9092'], topic: t, security_protocol: SASL_SSL, username: ann,"
+    " password: '${KAFKA_PASSWORD}'}\n"
+)
+
+
+def test_who_opens_nothing_needs_no_secrets(write_config: WriteConfig) -> None:
+    path = write_config(SECRETS)
+    config = load_config(path, {}, unopened=("cameras", "sinks"))
+    assert [camera.id for camera in config.cameras] == ["door"]
+    assert NOT_USED in config.cameras[0].source
+    with pytest.raises(ConfigError, match="KAFKA_PASSWORD is not set") as caught:
+        load_config(path, {}, unopened=("cameras",))
+    assert "DOOR_PASSWORD" in str(caught.value), "all that is wrong is told"
+    assert load_config(path, {"KAFKA_PASSWORD": "x"}, unopened=("cameras",)).sinks
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["data_dir: ${DOOR_PASSWORD}\n", "site: ${SITE}\n"],
+    ids=["the same variable elsewhere", "another variable"],
+)
+def test_what_is_needed_elsewhere_must_be_set(write_config: WriteConfig, more: str) -> None:
+    with pytest.raises(ConfigError, match="is not set"):
+        load_config(write_config(more + SECRETS), {}, unopened=("cameras", "sinks"))
+
+
+def test_other_mistakes_are_told_all_the_same(write_config: WriteConfig) -> None:
+    path = write_config(SECRETS.replace("id: door", "id: door, colour: red"))
+    with pytest.raises(ConfigError, match="colour"):
+        load_config(path, {}, unopened=("cameras", "sinks"))
