@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup services check test bench demo lock clean
+.PHONY: setup services check test bench demo lock schemas clean
 
 setup: $(STAMP)
 
@@ -37,9 +37,15 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --override requirements/overrides.txt pyproject.toml
 
 lock: setup
-	$(LOCK) --extra cpu --output-file requirements/cpu.txt
-	$(LOCK) --extra gpu --output-file requirements/gpu.txt
-	$(LOCK) --extra cpu --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra consumer --output-file requirements/consumer.txt
+	$(LOCK) --extra cpu --extra mqtt --output-file requirements/cpu.txt
+	$(LOCK) --extra gpu --extra mqtt --output-file requirements/gpu.txt
+	$(LOCK) --extra cpu --extra mqtt --group dev --output-file requirements/dev.txt
+
+schemas: setup
+	$(BIN)/vidface config schema > configs/schemas/cameras.schema.json
+	$(BIN)/vidface access schema > configs/schemas/doors.schema.json
+	$(BIN)/python -m vidface.asyncapi configs/schemas
 
 clean:
 	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache

@@ -78,6 +78,7 @@ class Reporter:
         self._emit = emit
         self._clock = clock
         self._last_states: dict[str, CameraState] = {}
+        self._told: dict[str, tuple[int, int]] = {}  # camera to its epoch, and the sighting events told of it
 
     def camera_state(self, state: CameraState) -> None:
         """Publish a camera's change of state."""
@@ -112,6 +113,7 @@ class Reporter:
             epoch=epoch,
             track=notice.number,
             sequence=notice.sequence,
+            camera_sequence=self._next_camera_sequence(camera, epoch),
             captured_ns=last.meta.captured_ns,
             decided_ns=now_ns,
             live=camera in self._live,
@@ -147,6 +149,13 @@ class Reporter:
             ),
         )
         return payload.to_event(site=self._provenance.site)
+
+    def _next_camera_sequence(self, camera: str, epoch: int) -> int:
+        """Number a sighting event. An epoch never comes back once another one has begun, so one count is enough."""
+        before, count = self._told.get(camera, (epoch, 0))
+        count = count + 1 if before == epoch else 1
+        self._told[camera] = (epoch, count)
+        return count
 
 
 def _identity_ref(decision: Decision) -> IdentityRef | None:

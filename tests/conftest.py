@@ -14,8 +14,10 @@ pytest_plugins = [
     "tests.services.rtsp",
     "tests.services.rtsp_dialogue",
     "tests.services.kafka",
+    "tests.services.mqtt",
     "tests.services.dali",
     "tests.services.browser",
+    "tests.services.asyncapi",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -1,4 +1,8 @@
-"""The JSON Schemas of the events, as the judge of every event that a test meets."""
+"""The JSON Schemas of the events, as the judge of every event that a test meets.
+
+The schemas let consumers meet fields that are newer than they are. What we write ourselves must be in them, so here
+they are tightened: a field that no schema names is a fault.
+"""
 
 import functools
 import json
@@ -16,7 +20,19 @@ SCHEMAS = Path(__file__).parents[1] / "configs" / "schemas"
 def validator(event_type: str) -> Draft202012Validator:
     schema = json.loads((SCHEMAS / f"{event_type}.schema.json").read_text())
     Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return Draft202012Validator(tightened(schema))
+
+
+def tightened(schema: Any) -> Any:
+    """A schema that refuses fields which it does not name."""
+    if isinstance(schema, list):
+        return [tightened(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tight = {name: tightened(value) for name, value in schema.items()}
+    if "required" in tight and "properties" in tight:  # not the conditions, which name a field or two
+        tight["additionalProperties"] = False
+    return tight
 
 
 def assert_valid(event: Event) -> None:

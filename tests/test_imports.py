@@ -43,6 +43,9 @@ DOORS: Mapping[str, Mapping[str, str]] = {
     "torchvision": {"weights/*.py": "as torch"},
     "faiss": {"index/search.py": "searches"},
     "kafka": {"pipeline/events/kafka*.py": "a sink"},
+    "google_crc32c": {"pipeline/events/kafka.py": "checksums of the client"},
+    "paho": {"pipeline/events/mqtt_line.py": "a sink", "vidface/access/mqtt_action.py": "opens a door"},
+    "urllib3": {"pipeline/events/webhook.py": "a sink"},
     "trackers": {"pipeline/track.py": "follows faces"},
     "prometheus_client": {"vidface/exposition/*.py": "metrics are told in its format"},
     "supervision": {"pipeline/track.py": "the tracker's own types"},
@@ -56,7 +59,7 @@ DOORS: Mapping[str, Mapping[str, str]] = {
 
 LAZY = (
     *("openvino", "onnxruntime", "tensorrt", "onnx", "torch", "torchvision", "faiss", "kafka", "nvidia", "trackers"),
-    "matplotlib",
+    *("matplotlib", "paho", "urllib3"),
 )
 """Heavy or optional: imported inside functions, so that who does not need them does not wait for them or miss them."""
 

@@ -14,9 +14,10 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 BASE = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKS = {
-    "cpu": BASE + EXTRAS["cpu"],
-    "gpu": BASE + EXTRAS["gpu"],
-    "dev": BASE + EXTRAS["cpu"] + PROJECT["dependency-groups"]["dev"],
+    "consumer": BASE + EXTRAS["consumer"],
+    "cpu": BASE + EXTRAS["cpu"] + EXTRAS["mqtt"],
+    "gpu": BASE + EXTRAS["gpu"] + EXTRAS["mqtt"],
+    "dev": BASE + EXTRAS["cpu"] + EXTRAS["mqtt"] + PROJECT["dependency-groups"]["dev"],
 }
 
 
@@ -45,7 +46,27 @@ def test_every_version_is_exact_and_hashed(lock: str) -> None:
     assert "://" not in text
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+VIDEO = {"av", "opencv-python-headless", "openvino", "onnxruntime", "onnx", "faiss-cpu", "trackers", "supervision"}
+
+
+def test_a_consumer_needs_nothing_of_video() -> None:
+    assert not locked("consumer").keys() & (VIDEO | {"opencv-python", "matplotlib", "torch", "scipy"})
+    assert len(locked("consumer")) < 25
+
+
+def test_the_command_line_and_a_consumer_have_the_same_versions_everywhere() -> None:
+    for other in ("cpu", "gpu", "dev"):
+        assert {name: locked(other).get(name) for name in locked("consumer")} == locked("consumer")
+
+
+def test_video_needs_the_same_on_every_machine() -> None:
+    engines = ("faiss", "nvidia", "onnx", "openvino", "tensorrt", "torch")
+    common = [[each for each in EXTRAS[extra] if not each.startswith(engines)] for extra in ("cpu", "gpu")]
+    assert common[0] == common[1]
+    assert {name_of(each) for each in common[0]} >= {"av", "opencv-python-headless", "trackers"}
+
+
+@pytest.mark.parametrize("lock", ["cpu", "gpu", "dev"])
 def test_opencv_comes_without_windows(lock: str) -> None:
     assert "opencv-python-headless" in locked(lock)
     assert "sys_platform == 'never'" in locked(lock)["opencv-python"]

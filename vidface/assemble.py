@@ -15,7 +15,9 @@ from pipeline.engine import Device, EngineOptions, Precision, choose
 from pipeline.events.event import Event
 from pipeline.events.jsonl import JsonlSink
 from pipeline.events.kafka import KafkaSink
+from pipeline.events.mqtt import MqttSink
 from pipeline.events.sink import Sink
+from pipeline.events.webhook import WebhookSink
 from pipeline.identify import IdentifyOptions
 from pipeline.metrics import Ages, StageTimes
 from pipeline.mobilefacenet import MobileFaceNet
@@ -40,7 +42,9 @@ from vidface.config.model import (
     EnrolConfig,
 )
 from vidface.config.model import SourceKind as ConfiguredKind
-from vidface.config.sinks import JsonlSinkConfig, SinkConfig
+from vidface.config.sink_mqtt import MqttSinkConfig
+from vidface.config.sink_webhook import WebhookSinkConfig
+from vidface.config.sinks import JsonlSinkConfig, KafkaSinkConfig, SinkConfig
 from weights import store
 from weights.manifest import load_manifest
 from weights.progress import Progress
@@ -260,8 +264,23 @@ def change_options(detector: DetectorConfig) -> ChangeOptions | None:
 def new_sink(sink: SinkConfig) -> Sink:
     """A configured sink; nothing is connected yet."""
     if isinstance(sink, JsonlSinkConfig):
-        return JsonlSink(sink.path, name=sink.name)
-    return KafkaSink(sink.bootstrap_servers, sink.topic, name=sink.name, security=sink.security())
+        return JsonlSink(sink.path, name=sink.name, rotation=sink.rotation())
+    if isinstance(sink, KafkaSinkConfig):
+        return KafkaSink(
+            sink.bootstrap_servers,
+            sink.topic,
+            name=sink.name,
+            security=sink.security(),
+            compression=sink.compression,
+            create_topic=None if sink.create_topic is None else sink.create_topic.topic(),
+            connect_timeout_s=sink.connect_timeout_s,
+            delivery_timeout_s=sink.timeout_s,
+        )
+    if isinstance(sink, WebhookSinkConfig):
+        return WebhookSink(sink.options(), name=sink.name)
+    if isinstance(sink, MqttSinkConfig):
+        return MqttSink(sink.options(), name=sink.name)
+    return sink.new()
 
 
 def new_analysis(

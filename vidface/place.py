@@ -30,6 +30,11 @@ class Place:
         return self.data_dir / "gallery.db"
 
     @property
+    def outbox_path(self) -> Path:
+        """The outbox's file."""
+        return self.data_dir / "outbox.db"
+
+    @property
     def events_path(self) -> Path:
         """The file of events where no sinks are configured."""
         return self.data_dir / "events.jsonl"

@@ -105,10 +105,15 @@ class Service:
             Gallery.open(gallery_path, model=config.embedder.model, dim=models.embedder.dim).close()
             # The outbox first: that another process serves this folder should be said before it shows in a sink's file.
             names = [sink.name for sink in (*config.sinks, *self._extra_sinks)]
-            outbox = stack.enter_context(Outbox.open(config.data_dir / OUTBOX_FILE, names))
+            outbox = stack.enter_context(
+                Outbox.open(config.data_dir / OUTBOX_FILE, names, config.outbox.options(config.site))
+            )
             sinks = [*(new_sink(sink) for sink in config.sinks), *self._extra_sinks]
             self._publisher = Publisher(
-                outbox, sinks, on_failure=lambda failure: self._runtime.fail("publisher", failure)
+                outbox,
+                sinks,
+                backoffs={sink.name: sink.retry.backoff() for sink in config.sinks},
+                on_failure=lambda failure: self._runtime.fail("publisher", failure),
             )
 
             def emit(events: Sequence[Event]) -> None:

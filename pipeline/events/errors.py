@@ -5,12 +5,20 @@
     ├── OutboxError          the outbox file cannot be used                        (OSError)
     │   ├── OutboxLocked     another process has it open
     │   ├── OutboxFull       no room left on the disk
-    │   └── OutboxCorrupt    the file is damaged, or is no outbox
+    │   │   └── OutboxAtLimit    it holds as much, or for as long, as it may
+    │   └── OutboxCorrupt    the file is damaged
+    │       └── NotAnOutbox      another program's database
     ├── OutboxClosed         used after close()                                    (RuntimeError)
+    ├── NothingKept          no event is kept that could be sent again             (LookupError)
     ├── UnknownSink          a name that the outbox was not opened with            (LookupError)
     ├── SinkError            a sink could not take events now; try again           (OSError)
     │   └── EventRefused     a sink will never take this event                     (ValueError)
-    ├── KafkaMissing         the package that talks to Kafka is not installed      (ImportError)
+    ├── FeedError            events cannot be read where a consumer looks for them  (OSError)
+    ├── LedgerError          what a consumer remembers cannot be used              (OSError)
+    ├── HandlerFailed        a consumer's handler raised                           (RuntimeError)
+    ├── SinkPackageMissing   the package that a sink needs is not installed        (ImportError)
+    │   ├── KafkaMissing     ... the one that talks to Kafka
+    │   └── MqttMissing      ... the one that talks MQTT
     └── PublisherFailed      a sink's thread ended by an error of its own          (RuntimeError)
 
 Each also inherits the builtin named beside it, so callers who know nothing of vidface can catch it.
@@ -40,8 +48,28 @@ class OutboxFull(OutboxError):
     """The disk has no room for another event; nothing was stored."""
 
 
+class OutboxAtLimit(OutboxFull):
+    """The outbox holds as much, or for as long, as its operator allows; nothing was stored, and nothing is lost."""
+
+
 class OutboxCorrupt(OutboxError):
-    """The file is damaged, or is not an outbox."""
+    """The file is damaged. One that is found so when it is opened is set aside, and a fresh one begun.
+
+    Attributes:
+        detail: What is wrong with it.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail or message
+
+
+class NotAnOutbox(OutboxCorrupt):
+    """A database of another program; it is left alone."""
+
+
+class NothingKept(EventsError, LookupError):
+    """No event is kept that could be sent again."""
 
 
 class OutboxClosed(EventsError, RuntimeError):
@@ -57,14 +85,16 @@ class SinkError(EventsError, OSError):
 
     Attributes:
         delivered: How many events, counted from the first of the batch, were certainly delivered all the same.
+        retry_after_s: How long the other side asked to be left alone, in seconds; None if it did not say.
         retryable: Whether sending the first undelivered event again can help.
     """
 
     retryable: ClassVar[bool] = True
 
-    def __init__(self, message: str, *, delivered: int = 0) -> None:
+    def __init__(self, message: str, *, delivered: int = 0, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.delivered = delivered
+        self.retry_after_s = retry_after_s
 
 
 class EventRefused(SinkError, ValueError):
@@ -73,8 +103,42 @@ class EventRefused(SinkError, ValueError):
     retryable: ClassVar[bool] = False
 
 
-class KafkaMissing(EventsError, ImportError):
+class FeedError(EventsError, OSError):
+    """Events cannot be read: the brokers are away or refuse, or the file is not there."""
+
+
+class LedgerError(EventsError, OSError):
+    """The file in which a consumer remembers what it handled cannot be used; without it nothing may be handled."""
+
+
+class HandlerFailed(EventsError, RuntimeError):
+    """A consumer's handler raised; the cause is chained. The event is not committed, and comes again.
+
+    Attributes:
+        event_id: The event's id.
+        attempts: How often the handler was called for it.
+    """
+
+    def __init__(self, event_id: str, place: str, attempts: int, cause: BaseException) -> None:
+        super().__init__(
+            f"handling event {event_id} ({place}) failed in attempt {attempts}: {type(cause).__name__}: {cause}; "
+            "it is not committed, and comes again"
+        )
+        self.event_id = event_id
+        self.attempts = attempts
+        self.__cause__ = cause
+
+
+class SinkPackageMissing(EventsError, ImportError):
+    """The package that a sink needs is not installed; the message names what to install."""
+
+
+class KafkaMissing(SinkPackageMissing):
     """The package that talks to Kafka is not installed."""
+
+
+class MqttMissing(SinkPackageMissing):
+    """The package that talks MQTT is not installed."""
 
 
 class PublisherFailed(EventsError, RuntimeError):

@@ -18,9 +18,11 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 SPEC_VERSION: Final = "1.0"
 CONTENT_TYPE: Final = "application/json"
 
+# Made once: json.dumps with options makes a new one each time, which is a third of the time an event takes.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# The attributes that a Kafka record carries as headers, in the order they are written.
-_HEADERS: Final = ("specversion", "type", "source", "id", "time", "subject", "dataschema")
+# The attributes that the binary mode carries beside the data, in the order they are written.
+HEADERS: Final = ("specversion", "type", "source", "id", "time", "subject", "dataschema")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +119,19 @@ class Event:
         Raises:
             EventMalformed: The data holds something that JSON cannot express.
         """
-        attributes = self.to_cloudevent()
+        attributes, value = self.to_binary()
         headers = [("content-type", CONTENT_TYPE.encode())]
-        headers += [(f"ce_{name}", str(attributes[name]).encode()) for name in _HEADERS]
-        return self.camera.encode(), _dumps(self.data, self.id).encode(), headers
+        headers += [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+        return self.camera.encode(), value, headers
+
+    def to_binary(self) -> tuple[dict[str, str], bytes]:
+        """Return (attributes, data) as CloudEvents' binary mode has them apart; the data is `CONTENT_TYPE`.
+
+        Raises:
+            EventMalformed: The data holds something that JSON cannot express.
+        """
+        document = self.to_cloudevent()
+        return {name: str(document[name]) for name in HEADERS}, _dumps(self.data, self.id).encode()
 
     @classmethod
     def from_kafka(cls, value: bytes, headers: Iterable[tuple[str, bytes]]) -> Self:
@@ -130,7 +141,10 @@ class Event:
             EventMalformed: A header is missing, or the value is no JSON object.
         """
         document: dict[str, Any] = {
-            name.removeprefix("ce_"): text.decode(errors="replace") for name, text in headers if name.startswith("ce_")
+            # A header may have no value at all, whatever clients' types say.
+            name.removeprefix("ce_"): (text or b"").decode(errors="replace")
+            for name, text in headers
+            if name.startswith("ce_")
         }
         document["data"] = _loads(value)
         return cls.from_cloudevent(document)
@@ -146,7 +160,7 @@ def rfc3339(time_ns: int) -> str:
     """Return Unix nanoseconds as RFC 3339 in UTC, cut to milliseconds: ``2026-01-31T12:00:00.250Z``."""
     seconds, milliseconds = divmod(time_ns // 1_000_000, 1000)
     moment = _UNIX_EPOCH + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    return f"{moment.isoformat()[:19]}.{milliseconds:03d}Z"  # strftime takes four times as long
 
 
 def unix_ns(text: str) -> int:
@@ -171,7 +185,7 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 def _dumps(document: Mapping[str, Any], event_id: str) -> str:
     try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(document)
         text.encode()  # half a surrogate pair passes json, and no file or topic would take it
     except (TypeError, ValueError) as error:
         raise EventMalformed(
@@ -183,7 +197,7 @@ def _dumps(document: Mapping[str, Any], event_id: str) -> str:
 def _loads(text: str | bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets in brackets, by the thousand
         raise EventMalformed(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise EventMalformed(f"a JSON {type(document).__name__}, not an object")

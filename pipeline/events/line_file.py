@@ -33,7 +33,7 @@ class LineFile:
         """
         self.path = path
         self._sync = sync
-        self._descriptor = _open(path)
+        self._descriptor = _open(path, sync=sync)
 
     def append(self, lines: bytes) -> None:
         """Write lines, each ending in a newline, and return when the file has them.
@@ -55,6 +55,28 @@ class LineFile:
             os.ftruncate(self._descriptor, start)
             raise
 
+    def state(self) -> tuple[int, int]:
+        """Return (size in bytes, time of the last write in Unix nanoseconds) of what the next append would add to.
+
+        Raises:
+            OSError: It is closed, or cannot be opened anew.
+        """
+        if self._descriptor < 0:
+            raise OSError(f"{self.path} is closed")
+        self._follow_rotation()
+        held = os.fstat(self._descriptor)
+        return held.st_size, held.st_mtime_ns
+
+    def set_aside(self, where: Path) -> None:
+        """Give the file another name, at which nothing may be; the next append begins a new one.
+
+        Raises:
+            OSError: It could not be renamed, and is still the one that is appended to.
+        """
+        self.path.rename(where)
+        if self._sync:
+            _sync_folder(self.path)
+
     def close(self) -> None:
         """Close the file; appending fails from then on."""
         if self._descriptor >= 0:
@@ -75,12 +97,12 @@ class LineFile:
         held = os.fstat(self._descriptor)
         if named is not None and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
             return
-        fresh = _open(self.path)
+        fresh = _open(self.path, sync=self._sync)
         os.close(self._descriptor)
         self._descriptor = fresh
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, *, sync: bool) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)  # who was where and when
     try:
@@ -89,10 +111,20 @@ def _open(path: Path) -> int:
         except BlockingIOError:
             raise OSError(f"{path} is being written by another process; give each its own file") from None
         _repair(descriptor, path)
+        if sync and os.fstat(descriptor).st_size == 0:
+            _sync_folder(path)  # else a power cut may take the name of a new file, and with it all of its lines
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _repair(descriptor: int, path: Path) -> None:

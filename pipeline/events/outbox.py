@@ -5,88 +5,135 @@ acknowledged it: a sink that is away, or a process that dies, delays events and 
 
 What a crash and a power cut can take
     Each append is one transaction in SQLite's write-ahead log, handed to the operating system before it returns. The
-    death of the process, by SIGKILL or an error, therefore takes nothing. The log is not forced to the disk at each
-    append (``synchronous=NORMAL``): that would cost milliseconds and wear flash. So a power cut or a crash of the
-    kernel can take the appends since the last checkpoint or flush of the page cache, typically those of the last
-    seconds; never part of one, and the file stays sound. A camera's epoch is forced to the disk, because an epoch
-    used twice would give two events one id, and whoever deduplicates would drop the second.
+    death of the process, by SIGKILL or an error, therefore takes nothing. With ``Durability.PROCESS`` the log is not
+    forced to the disk at each append (``synchronous=NORMAL``): that would cost milliseconds and wear flash. So a power
+    cut or a crash of the kernel can take the appends since the last checkpoint or flush of the page cache, typically
+    those of the last seconds; never part of one, and the file stays sound. With ``Durability.POWER`` each append waits
+    until the log is on the disk (``synchronous=FULL``), and a power cut takes nothing either, as far as the disk keeps
+    its word. A camera's epoch is forced to the disk always, because an epoch used twice would give two events one id,
+    and whoever deduplicates would drop the second.
+
+A full disk
+    :meth:`Outbox.append` raises `OutboxFull`, and what is stored stays; the pipeline then ends with that message, for a
+    decision that can't be kept must not be made, and one that waits for room is stale. Appending works again as soon as
+    there is room. A sink's acknowledgement that finds no room is remembered and written with the next one; if the
+    process ends before, the sink gets those events twice.
 
 What costs what
     Appending is on the way of a decision, so it must not wait for disks or sinks: it is one insert under a lock that
     others hold for as short a time. Sequence numbers are counted here and recovered from the events and the cursors
     together: SQLite's AUTOINCREMENT would write a second page each time, and doubles the cost. Checkpoints, which do
     wait for the disk, are made by the sinks' threads. Only when no sink has acknowledged anything for long does the
-    appending thread make one, every 32 MB.
+    appending thread make one, every 32 MB. Deleting what every sink has, and giving the room of a drained backlog back
+    to the file system, are the sinks' threads' as well, in steps that hold the lock for less than an append takes.
+    Dropping at a bound is the appending thread's: so many events at once that it seldom happens.
 
 Threads: any may append and ask for an epoch; each sink's thread reads and acknowledges for its own sink. Waiting is
 on a condition, not by polling.
 """
 
-import contextlib
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from pipeline.events.errors import EventMalformed, OutboxClosed, OutboxCorrupt, UnknownSink
+from pipeline.events.errors import NotAnOutbox, OutboxClosed, OutboxCorrupt, UnknownSink
 from pipeline.events.event import Event
-from pipeline.events.outbox_file import connect, last_seq, prepare, register, take_lock, translated
+from pipeline.events.outbox_file import connect, prepare, register, sign_lock, take_lock, translated
+from pipeline.events.outbox_options import OutboxOptions
+from pipeline.events.outbox_reader import OutboxReader
+from pipeline.events.outbox_repair import Repair, finish_repair, first_epoch_by_time, repair
+from pipeline.events.outbox_store import OutboxStore
 
-_CHECKPOINT_EVENTS: Final = 512
+_log = logging.getLogger(__name__)
+
 _WRITER_CHECKPOINT_PAGES: Final = 8192  # of 4 KiB
+_BREATH_S: Final = 0.0002  # between two steps of what can wait, so that whoever wants the lock gets it
 
 
 class Outbox:
     """A durable queue with one place (cursor) a sink. Made by :meth:`open`."""
 
     def __init__(
-        self, path: Path, lock_descriptor: int, writer: sqlite3.Connection, readers: dict[str, "_Reader"]
+        self,
+        path: Path,
+        lock_descriptor: int,
+        writer: sqlite3.Connection,
+        readers: Mapping[str, OutboxReader],
+        *,
+        options: OutboxOptions,
+        now_ns: Callable[[], int],
+        repaired: Repair | None,
     ) -> None:
         self._path = path
         self._lock_descriptor = lock_descriptor
         self._writer = writer
-        self._readers = readers
-        self._changed = threading.Condition()  # guards everything below, and the writer
-        self._cursors = {str(sink): int(seq) for sink, seq in writer.execute("SELECT sink, seq FROM cursors")}
-        self._last_seq = last_seq(writer)
-        self._held_from = min(self._cursors.values())  # all up to here are deleted
-        self._since_checkpoint = 0
+        self._readers = dict(readers)
+        self._repaired = repaired
+        self._changed = threading.Condition()  # guards everything below
+        self._store = OutboxStore(path, writer, options, now_ns)
+        self._store.tidy()
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path, sinks: Sequence[str]) -> Self:
+    def open(
+        cls,
+        path: Path,
+        sinks: Sequence[str],
+        options: OutboxOptions | None = None,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> Self:
         """Open the outbox, made with its folders where it is absent, for exactly these sinks.
 
-        A sink that is new begins with the oldest event still held: what others are waiting for, it gets as well. A
-        sink that is no longer named gives up its place: what only it was waiting for is deleted.
+        A sink that is new begins with the oldest event that another is waiting for. A sink that is no longer named
+        gives up its place: what only it was waiting for is deleted. A damaged file is set aside and logged, and what
+        can be read of it goes on in a fresh one: see :mod:`pipeline.events.outbox_repair`.
 
         Args:
             path: The database; its lock file is beside it.
             sinks: The sinks' names, at least one.
+            options: Bounds and durability; without any, there are no bounds.
+            now_ns: The wall clock.
 
         Raises:
             ValueError: No sinks, or one twice.
             OutboxLocked: Another process has it open.
-            OutboxCorrupt: The file is damaged, or no outbox.
+            NotAnOutbox: The file is another program's database.
             OutboxError: The file cannot be made or opened.
         """
         if not sinks or len(set(sinks)) != len(sinks):
             raise ValueError(f"an outbox needs at least one sink and each once; got {list(sinks)}")
+        options = options or OutboxOptions()
         lock_descriptor = take_lock(path)
-        connections: list[sqlite3.Connection] = []
         try:
-            with translated(path, "open"):
-                writer = connect(path, connections)
-                prepare(writer, path)
-                register(writer, sinks)
-                writer.execute(f"PRAGMA wal_autocheckpoint = {_WRITER_CHECKPOINT_PAGES}")
-                readers = {sink: _Reader(connect(path, connections)) for sink in sinks}
-                return cls(path, lock_descriptor, writer, readers)
+            finish_repair(path, now_ns=now_ns())
+            # A lock file without a database: somebody took the database away, and its epochs must not come again.
+            was_here = os.fstat(lock_descriptor).st_size > 0 and not path.exists()
+            first_epoch = first_epoch_by_time(now_ns()) if was_here else 1
+            repaired = None
+            try:
+                writer, readers = _connections(path, sinks, first_epoch)
+            except NotAnOutbox:
+                raise
+            except OutboxCorrupt as error:
+                repaired = repair(path, error.detail, now_ns=now_ns())
+                _log.error("%s", repaired.describe(path))
+                writer, readers = _connections(path, sinks, first_epoch)
+            sign_lock(lock_descriptor)
+            try:
+                with translated(path, "open"):
+                    return cls(
+                        path, lock_descriptor, writer, readers, options=options, now_ns=now_ns, repaired=repaired
+                    )
+            except BaseException:
+                _close_all(writer, readers)
+                raise
         except BaseException:
-            for connection in connections:
-                connection.close()
             os.close(lock_descriptor)
             raise
 
@@ -100,6 +147,11 @@ class Outbox:
         """The names it was opened with."""
         return tuple(self._readers)
 
+    @property
+    def repaired(self) -> Repair | None:
+        """What became of the file that was found damaged when it was opened; None of a sound one."""
+        return self._repaired
+
     def append(self, events: Sequence[Event]) -> int:
         """Store events, all or none, in their order; they are emitted when this returns. Any thread.
 
@@ -108,6 +160,7 @@ class Outbox:
 
         Raises:
             EventMalformed: An event cannot be written as JSON; nothing was stored.
+            OutboxAtLimit: A bound is reached, and the oldest are not to be dropped; nothing was stored.
             OutboxFull: The disk is full; nothing was stored.
             OutboxError: The file cannot be written; nothing was stored.
             OutboxClosed: After :meth:`close`.
@@ -116,13 +169,9 @@ class Outbox:
         with self._changed:
             self._require_open()
             if bodies:
-                first = self._last_seq + 1
-                with self._transaction("append to"):
-                    self._writer.executemany("INSERT INTO events VALUES (?, ?)", enumerate(bodies, first))
-                self._last_seq += len(bodies)
-                self._since_checkpoint += len(bodies)
+                self._store.append(bodies)
                 self._changed.notify_all()
-            return self._last_seq
+            return self._store.last_seq
 
     def read(self, sink: str, limit: int) -> list[tuple[int, Event]]:
         """Return the first events that the sink has not acknowledged, with their sequence numbers.
@@ -136,45 +185,36 @@ class Outbox:
         with self._changed:
             self._require_open()
             cursor = self._cursor(sink)
-            if cursor >= self._last_seq:
+            if cursor >= self._store.last_seq:
                 return []
-        rows = self._readers[sink].rows(cursor, limit, self._path)
-        try:
-            return [(seq, Event.from_json(body)) for seq, body in rows]
-        except EventMalformed as error:
-            raise OutboxCorrupt(f"outbox {self._path} holds something that is no event: {error}") from error
+        return self._readers[sink].events(cursor, limit)
 
     def acknowledge(self, sink: str, seq: int) -> None:
-        """Note that the sink has everything up to ``seq``, and delete what every sink has.
+        """Note that the sink has everything up to ``seq``, and delete what every sink has and nothing keeps.
 
-        Acknowledging what was acknowledged before does nothing.
+        Acknowledging what was acknowledged before, or dropped meanwhile, does nothing.
 
         Raises:
             ValueError: Nothing with so high a number was ever appended.
-            OutboxError: The file cannot be written.
+            OutboxError: The file cannot be written; a full disk is no error here.
             OutboxClosed: After :meth:`close`.
         """
         with self._changed:
             self._require_open()
-            if seq > self._last_seq:
-                raise ValueError(f"sink {sink!r} acknowledges event {seq}, but the last one is {self._last_seq}")
+            if seq > self._store.last_seq:
+                raise ValueError(f"sink {sink!r} acknowledges event {seq}, but the last one is {self._store.last_seq}")
             if seq <= self._cursor(sink):
                 return
-            held_from = min([seq, *(other for name, other in self._cursors.items() if name != sink)])
-            with self._transaction("acknowledge in"):
-                self._writer.execute("UPDATE cursors SET seq = ? WHERE sink = ?", (seq, sink))
-                if held_from > self._held_from:
-                    self._writer.execute("DELETE FROM events WHERE seq <= ?", (held_from,))
-            self._cursors[sink] = seq
-            self._held_from = held_from
-            due = self._since_checkpoint >= _CHECKPOINT_EVENTS
-            if due:
-                self._since_checkpoint = 0
-        if due:
-            self._readers[sink].checkpoint(self._path)
+            self._store.acknowledge(sink, seq)
+        while self._delete_step():
+            time.sleep(_BREATH_S)
+        with self._changed:
+            is_due = self._store.takes_checkpoint()
+        if is_due:
+            self._readers[sink].checkpoint()
 
     def wait(self, sink: str, timeout_s: float | None = None, *, until: Callable[[], bool] | None = None) -> bool:
-        """Block until the sink has something to read.
+        """Block until the sink has something to read. Meanwhile the file is kept in order, in small steps.
 
         Args:
             sink: The sink's name.
@@ -183,10 +223,24 @@ class Outbox:
 
         Returns:
             True when there is something to read or the outbox is closed; False at the timeout or by ``until``.
+
+        Raises:
+            OutboxError: The file cannot be written.
         """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             self._cursor(sink)
-            self._changed.wait_for(lambda: self._ready(sink) or (until is not None and until()), timeout_s)
+            while not self._ready(sink) and not (until is not None and until()):
+                pauses = [] if deadline is None else [deadline - time.monotonic()]
+                if pauses and pauses[0] <= 0:
+                    return False
+                last_seq = self._store.last_seq
+                if (pause := self._store.keep_order()) is not None:
+                    pauses.append(max(pause, _BREATH_S))
+                if self._store.last_seq != last_seq:  # events were dropped, and one says so
+                    self._changed.notify_all()
+                    continue
+                self._changed.wait(min(pauses) if pauses else None)
             return self._ready(sink)
 
     def wake(self) -> None:
@@ -197,10 +251,22 @@ class Outbox:
     def pending(self, sink: str) -> int:
         """Return how many events the sink has not acknowledged. Also after :meth:`close`."""
         with self._changed:
-            return self._last_seq - self._cursor(sink)
+            return self._store.last_seq - self._cursor(sink)
+
+    def dropped(self, sink: str) -> int:
+        """Return how many events the sink will never get, since the outbox was made. Also after :meth:`close`.
+
+        Raises:
+            UnknownSink: It was not opened for this sink.
+        """
+        with self._changed:
+            self._cursor(sink)
+            return self._store.totals_dropped.get(sink, 0)
 
     def next_epoch(self, camera: str) -> int:
-        """Return the camera's next epoch, from 1, never the same twice: not after a restart or a power cut either.
+        """Return the camera's next epoch, never the same twice: not after a restart or a power cut either.
+
+        From 1 in a first outbox. One that takes the place of a damaged or lost one begins with the time.
 
         Blocks for the disk. Any thread.
 
@@ -208,28 +274,15 @@ class Outbox:
             OutboxError: The file cannot be written.
             OutboxClosed: After :meth:`close`.
         """
-        return self._next_number(camera)
+        with self._changed:
+            self._require_open()
+            return self._store.next_number(camera)
 
     def next_state_number(self, camera: str) -> int:
         """Return the number of the camera's next state event; unique and raised as :meth:`next_epoch` is."""
-        return self._next_number(f"{camera}/state")  # no camera's id holds a slash
-
-    def _next_number(self, key: str) -> int:
         with self._changed:
             self._require_open()
-            with translated(self._path, "keep a number in"):
-                self._writer.execute("PRAGMA synchronous = FULL")
-            try:
-                with self._transaction("keep a number in"):
-                    row = self._writer.execute(
-                        "INSERT INTO epochs (camera, epoch) VALUES (?, 1)"
-                        " ON CONFLICT (camera) DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
-                        (key,),
-                    ).fetchall()
-            finally:
-                with translated(self._path, "keep a number in"):
-                    self._writer.execute("PRAGMA synchronous = NORMAL")
-            return int(row[0][0])
+            return self._store.next_number(f"{camera}/state")  # no camera's id holds a slash
 
     def close(self) -> None:
         """Wake all who wait and close the file. What is not acknowledged stays in it. May be called twice."""
@@ -238,9 +291,7 @@ class Outbox:
                 return
             self._closed = True
             self._changed.notify_all()
-            for reader in self._readers.values():
-                reader.close()
-            self._writer.close()
+            _close_all(self._writer, self._readers)
             os.close(self._lock_descriptor)  # and with it the lock
 
     def __enter__(self) -> Self:
@@ -253,54 +304,42 @@ class Outbox:
         if self._closed:
             raise OutboxClosed(f"outbox {self._path} is closed")
 
+    def _delete_step(self) -> bool:
+        with self._changed:
+            return not self._closed and self._store.delete_step()
+
     def _cursor(self, sink: str) -> int:
         try:
-            return self._cursors[sink]
+            return self._store.cursors[sink]
         except KeyError:
-            known = ", ".join(sorted(self._cursors))
+            known = ", ".join(sorted(self._store.cursors))
             raise UnknownSink(f"outbox {self._path} was not opened for the sink {sink!r}, only for {known}") from None
 
     def _ready(self, sink: str) -> bool:
-        return self._closed or self._cursors[sink] < self._last_seq
-
-    @contextlib.contextmanager
-    def _transaction(self, doing: str) -> Iterator[None]:
-        with translated(self._path, doing):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._writer.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back by itself
-                    self._writer.execute("ROLLBACK")
-                raise
+        return self._closed or self._store.cursors[sink] < self._store.last_seq
 
 
-class _Reader:
-    """One sink's own connection, so that reading a backlog does not hold up appending."""
+def _connections(
+    path: Path, sinks: Sequence[str], first_epoch: int
+) -> tuple[sqlite3.Connection, dict[str, OutboxReader]]:
+    """Open the file: one connection that writes, and one a sink that reads."""
+    made: list[sqlite3.Connection] = []
+    try:
+        with translated(path, "open"):
+            writer = connect(path, made)
+            # Until all is in order, every commit waits for the disk: an opening counted twice would repeat an id.
+            writer.execute("PRAGMA synchronous = FULL")
+            prepare(writer, path, first_epoch=first_epoch)
+            register(writer, sinks)
+            writer.execute(f"PRAGMA wal_autocheckpoint = {_WRITER_CHECKPOINT_PAGES}")
+            return writer, {sink: OutboxReader(connect(path, made), path) for sink in sinks}
+    except BaseException:
+        for connection in made:
+            connection.close()
+        raise
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()  # closing waits for a read
-        self._closed = False
 
-    def rows(self, after: int, limit: int, path: Path) -> list[tuple[int, str]]:
-        with self._lock:
-            if self._closed:
-                raise OutboxClosed(f"outbox {path} is closed")
-            with translated(path, "read"):
-                return self._connection.execute(
-                    "SELECT seq, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-                ).fetchall()
-
-    def checkpoint(self, path: Path) -> None:
-        # PASSIVE moves what it can and waits for nobody; what is left is moved the next time.
-        with self._lock:
-            if not self._closed:
-                with translated(path, "checkpoint"):
-                    self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._connection.close()
+def _close_all(writer: sqlite3.Connection, readers: Mapping[str, OutboxReader]) -> None:
+    for reader in readers.values():
+        reader.close()
+    writer.close()

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from pipeline.events.event import JSON, Event, camera_source, rfc3339
+from pipeline.events.payload_dropped import OUTBOX_DROPPED_TYPE
 
 CAMERA_STATE_TYPE: Final = "vidface.camera.state"
 
@@ -30,7 +31,7 @@ class SightingStage(StrEnum):
         return f"vidface.sighting.{self.value}"
 
 
-EVENT_TYPES: Final = (*(stage.event_type for stage in SightingStage), CAMERA_STATE_TYPE)
+EVENT_TYPES: Final = (*(stage.event_type for stage in SightingStage), CAMERA_STATE_TYPE, OUTBOX_DROPPED_TYPE)
 
 
 class Answer(StrEnum):
@@ -127,6 +128,7 @@ class SightingPayload:
         epoch: The camera's connection, from 1.
         track: The track's number within the epoch.
         sequence: 1 for the sighting's first event, then 2, 3, ...
+        camera_sequence: Counts the events of all sightings of this camera and epoch, from 1: a jump is a lost event.
         captured_ns: Capture time of the frame, Unix.
         decided_ns: When this was decided, Unix; the event's time.
         live: Whether the camera is live. Only then does the decision's age mean anything.
@@ -155,6 +157,7 @@ class SightingPayload:
     epoch: int
     track: int
     sequence: int
+    camera_sequence: int
     captured_ns: int
     decided_ns: int
     live: bool
@@ -189,6 +192,11 @@ class SightingPayload:
         """The sighting's id: ``{camera}/{epoch}/{track}``."""
         return f"{self.camera}/{self.epoch}/{self.track}"
 
+    @property
+    def event_id(self) -> str:
+        """The event's id: unique within its source, and the same each time it is sent."""
+        return f"{self.sighting}/{self.sequence}"
+
     def to_event(self, *, site: str | None = None) -> Event:
         """Write it down.
 
@@ -201,6 +209,7 @@ class SightingPayload:
             "track": self.track,
             "sighting": self.sighting,
             "sequence": self.sequence,
+            "camera_sequence": self.camera_sequence,
             "captured_at": rfc3339(self.captured_ns),
             "decided_at": rfc3339(self.decided_ns),
             "age_ms": _round((self.decided_ns - self.captured_ns) / 1e6, 3) if self.live else None,
@@ -229,7 +238,7 @@ class SightingPayload:
         return Event(
             type=self.stage.event_type,
             source=camera_source(self.camera, site),
-            id=f"{self.sighting}/{self.sequence}",
+            id=self.event_id,
             subject=self.camera,
             time_ns=self.decided_ns,
             data=data,
@@ -273,6 +282,11 @@ class CameraStatePayload:
     detail: str
     at_ns: int
 
+    @property
+    def event_id(self) -> str:
+        """The event's id: unique within its source, and the same each time it is sent."""
+        return f"{self.camera}/{self.epoch}/state/{self.sequence}"
+
     def to_event(self, *, site: str | None = None) -> Event:
         """Write it down.
 
@@ -282,7 +296,7 @@ class CameraStatePayload:
         return Event(
             type=CAMERA_STATE_TYPE,
             source=camera_source(self.camera, site),
-            id=f"{self.camera}/{self.epoch}/state/{self.sequence}",
+            id=self.event_id,
             subject=self.camera,
             time_ns=self.at_ns,
             data={

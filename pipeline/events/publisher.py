@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 # How long a sink may take, once told to close, to come back from a delivery.
 _CLOSE_S: Final = 10.0
+# The longest wait that the other side may ask for: a mistaken Retry-After must not silence a sink for days.
+_RETRY_AFTER_MAX_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class Publisher:
         *,
         batch_size: int = 256,
         backoff: Backoff | None = None,
+        backoffs: Mapping[str, Backoff] | None = None,
         dead_letters: Path | None = None,
         on_failure: Callable[[PublisherFailed], None] | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class Publisher:
             sinks: Closed by :meth:`stop`.
             batch_size: Events a delivery at most.
             backoff: Waits between attempts.
+            backoffs: The same of single sinks, by name, where they differ.
             dead_letters: File for refused events; ``dead-letters.jsonl`` beside the outbox where None.
             on_failure: Called once for each sink whose thread ended by an unexpected error, in that thread.
 
@@ -103,7 +107,7 @@ class Publisher:
                 outbox=outbox,
                 letters=letters,
                 batch_size=batch_size,
-                backoff=backoff or Backoff(),
+                backoff=(backoffs or {}).get(sink.name) or backoff or Backoff(),
                 stopping=self._stopping,
                 giving_up=self._giving_up,
                 fail=self._fail,
@@ -255,15 +259,15 @@ class _Lane:
             if error.delivered:
                 self._outbox.acknowledge(self.sink.name, batch[error.delivered - 1][0])
             if not self._giving_up.is_set():  # else it failed because it was closed
-                self._pause(self._note_failure(error))
+                self._pause(self._note_failure(error), error.retry_after_s)
         else:
             self._outbox.acknowledge(self.sink.name, batch[-1][0])
             self._note_success(len(batch))
 
-    def _pause(self, failures: int) -> None:
+    def _pause(self, failures: int, asked_s: float | None) -> None:
         # A stop ends the wait for one attempt more; after that the waits are real again, or it would spin.
         event = self._giving_up if self._stopping.is_set() else self._stopping
-        event.wait(self._backoff.delay_s(failures))
+        event.wait(max(self._backoff.delay_s(failures), min(asked_s or 0.0, _RETRY_AFTER_MAX_S)))
 
     def _note_failure(self, error: SinkError) -> int:
         with self._lock:

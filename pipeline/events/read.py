@@ -6,11 +6,12 @@ another kind makes the event malformed. Times come back in whole milliseconds, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from pipeline.events.errors import EventMalformed
-from pipeline.events.event import Event, unix_ns
+from pipeline.events.event import Event, camera_source, unix_ns
 from pipeline.events.payload import (
     CAMERA_STATE_TYPE,
     Answer,
@@ -23,25 +24,29 @@ from pipeline.events.payload import (
     SightingPayload,
     SightingStage,
 )
+from pipeline.events.payload_dropped import OUTBOX_DROPPED_TYPE, DroppedPayload, DropReason, SinkDrop
 
-Payload: TypeAlias = SightingPayload | CameraStatePayload
+Payload: TypeAlias = SightingPayload | CameraStatePayload | DroppedPayload
 
 _STAGES = {stage.event_type: stage for stage in SightingStage}
 
 _T = TypeVar("_T")
+_P = TypeVar("_P", SightingPayload, CameraStatePayload)
 
 
 def payload_of(event: Event) -> Payload | None:
     """What an event says; None of a type that this version does not know.
 
     Raises:
-        EventMalformed: A field is missing, or not of its kind.
+        EventMalformed: A field is missing, or not of its kind; or the event's own id or subject says otherwise.
     """
     try:
         if event.type == CAMERA_STATE_TYPE:
-            return _camera_state(event)
+            return _consistent(event, _camera_state(event))
+        if event.type == OUTBOX_DROPPED_TYPE:
+            return _dropped(event)
         stage = _STAGES.get(event.type)
-        return None if stage is None else _sighting(event, stage)
+        return None if stage is None else _consistent(event, _sighting(event, stage))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, EventMalformed):
             raise EventMalformed(f"event {event.id}: {error}") from error
@@ -49,13 +54,26 @@ def payload_of(event: Event) -> Payload | None:
         raise EventMalformed(f"event {event.id} ({event.type}): {what}") from error
 
 
+def _consistent(event: Event, payload: _P) -> _P:
+    """Refuse an event whose key does not follow from what it says: it could pass for another one, or for a new one."""
+    if payload.camera != event.camera:
+        raise EventMalformed(f"its subject is {event.camera!r}, but its data are of the camera {payload.camera!r}")
+    if not event.source.endswith(camera_source(payload.camera).removeprefix("/vidface")):
+        raise EventMalformed(f"its source is {event.source!r}, but its data are of the camera {payload.camera!r}")
+    if payload.event_id != event.id:
+        raise EventMalformed(f"its data make it {payload.event_id!r}")
+    return payload
+
+
 def _sighting(event: Event, stage: SightingStage) -> SightingPayload:
     data: Mapping[str, Any] = event.data
     frame = _mapping(data, "frame")
     models = _mapping(data, "models")
     age = _number_or_none(data, "age_ms")
-    x0, y0, x1, y1 = (float(value) for value in _list(data, "box"))
-    first, second, third, fourth, fifth = ((float(x), float(y)) for x, y in _list(data, "landmarks"))
+    x0, y0, x1, y1 = (_finite("box", value) for value in _list(data, "box"))
+    first, second, third, fourth, fifth = (
+        (_finite("landmarks", x), _finite("landmarks", y)) for x, y in _list(data, "landmarks")
+    )
     runner_up = _mapping_or_none(data, "runner_up")
     return SightingPayload(
         stage=stage,
@@ -63,6 +81,7 @@ def _sighting(event: Event, stage: SightingStage) -> SightingPayload:
         epoch=_whole(data, "epoch"),
         track=_whole(data, "track"),
         sequence=_whole(data, "sequence"),
+        camera_sequence=_whole(data, "camera_sequence"),
         captured_ns=_time(data, "captured_at"),
         decided_ns=_time(data, "decided_at"),
         live=age is not None,
@@ -106,6 +125,30 @@ def _camera_state(event: Event) -> CameraStatePayload:
         previous_state=None if previous is None else _of(data, "previous_state", str),
         cause=_of(data, "cause", str),
         detail=_of(data, "detail", str),
+        at_ns=_time(data, "at"),
+    )
+
+
+def _dropped(event: Event) -> DroppedPayload:
+    data: Mapping[str, Any] = event.data
+    _, opening, sequence = event.id.split("/")
+    return DroppedPayload(
+        outbox=_of(data, "outbox", str),
+        opening=int(opening),
+        sequence=int(sequence),
+        reason=DropReason(_of(data, "reason", str)),
+        sinks=tuple(
+            SinkDrop(
+                sink=_of(said, "sink", str),
+                dropped=_whole(said, "dropped"),
+                first_sequence=_whole(said, "first_sequence"),
+                last_sequence=_whole(said, "last_sequence"),
+                first_ns=_time(said, "first_at"),
+                last_ns=_time(said, "last_at"),
+                total=_whole(said, "total"),
+            )
+            for said in _list(data, "sinks")
+        ),
         at_ns=_time(data, "at"),
     )
 
@@ -167,7 +210,15 @@ def _number(data: Mapping[str, Any], field: str) -> float:
     value = data[field]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EventMalformed(f"{field} is {value!r}, not a number")
-    return float(value)
+    return _finite(field, value)
+
+
+def _finite(field: str, value: Any) -> float:
+    """Refuse infinities and NaN: no comparison with a threshold would mean anything."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise EventMalformed(f"{field} is {value!r}, not a finite number")
+    return number
 
 
 def _number_or_none(data: Mapping[str, Any], field: str) -> float | None:

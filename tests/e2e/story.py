@@ -128,6 +128,7 @@ def _assert_camera_sound(told: Sequence[Event], *, closed: bool) -> None:
     state: str | None = None
     epoch = 0
     tracks: dict[int, int] = defaultdict(int)
+    counted: dict[int, int] = defaultdict(int)
     unended: set[str] = set()
     for event in told:
         payload = data(event)
@@ -142,6 +143,8 @@ def _assert_camera_sound(told: Sequence[Event], *, closed: bool) -> None:
             if state in ("lost", "ended"):
                 assert not unended, f"{event.id}: {state} while {unended} are open"
             continue
+        counted[epoch] += 1
+        assert payload["camera_sequence"] == counted[epoch], f"{event.id}: a gap in the camera's events"
         assert state == "live", f"{event.id}: a sighting while the camera is {state}"
         if event.type == STARTED:
             tracks[epoch] += 1

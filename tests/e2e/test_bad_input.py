@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tests.e2e.installation import Done, Installation, command
 from tests.e2e.lobby import Lobby
 from tests.e2e.story import assert_sound, data, state_names, states
 from tests.media import clips
+from tests.pipeline.events.examples import camera_state
 from vidface.cli.app import main
 from weights.store import default_cache_dir
 
@@ -96,6 +98,25 @@ class Workshop:
         self.installation.data_dir.mkdir()
         self.open.enter_context(Outbox.open(self.installation.data_dir / "outbox.db", ["jsonl"]))
         return self.serve(self.clip())
+
+    def foreign_outbox(self) -> Sequence[str | Path]:
+        self.installation.data_dir.mkdir()
+        with contextlib.closing(sqlite3.connect(self.installation.data_dir / "outbox.db")) as connection:
+            connection.execute("CREATE TABLE theirs (x)")
+        return self.serve(self.clip())
+
+    def full_outbox(self) -> Sequence[str | Path]:
+        self.installation.data_dir.mkdir()
+        with Outbox.open(self.installation.data_dir / "outbox.db", ["kafka"]) as outbox:
+            outbox.append([camera_state(number, detail="x" * 2000).to_event() for number in range(1, 601)])
+        with socket.create_server(("127.0.0.1", 0)) as server:  # a port that nobody listens on any more
+            port = server.getsockname()[1]
+        return self.serve_text(
+            f"data_dir: {self.installation.data_dir}\n"
+            f"cameras: [{{id: cam-1, source: {self.clip()}}}]\n"
+            "outbox: {max_mb: 1}\n"
+            f"sinks: [{{type: kafka, bootstrap_servers: ['127.0.0.1:{port}'], topic: events}}]\n"
+        )
 
     def clip_without_index(self) -> Path:
         """The lobby's first half: MP4's index is at its end."""
@@ -346,8 +367,22 @@ TABLE: Final[Mapping[str, Bad]] = {
     ),
     "outbox-that-is-none": Bad(
         make=lambda w: w.with_file("state/outbox.db", "hello" * 200, w.serve(w.clip())),
+        status=0,  # cameras are watched all the same
+        says=("error: outbox ", "outbox.db was damaged (", "set aside as ", "; 0 of its events could be read"),
+    ),
+    "outbox-at-its-bound": Bad(
+        make=Workshop.full_outbox,
         status=1,
-        says=("outbox.db is damaged", "move it away with its -wal and -shm files to start afresh"),
+        says=(
+            "outbox.db holds ",
+            " MB: 600 events wait for kafka. Nothing more is stored and nothing stored is lost; see to the sink, ",
+            "raise outbox.max_mb, or choose when_full: drop_oldest",
+        ),
+    ),
+    "outbox-of-another-program": Bad(
+        make=Workshop.foreign_outbox,
+        status=1,
+        says=("outbox.db is a database of another program, not an outbox; name another file",),
     ),
     "outbox-of-another-serve": Bad(
         make=Workshop.locked_outbox,

@@ -103,6 +103,7 @@ class Stage:
     emit: Callable[[Sequence[Event]], object] | None = None
     publisher: EventPublisher | None = None
     next_epoch: Callable[[str], int] | None = None
+    next_state_number: Callable[[str], int] | None = None
     observer: Callable[[AnalysedFrame], None] | None = None
     on_frame: Callable[[OnFrame], OnFrame] = lambda deliver: deliver
     lockstep: bool = False
@@ -135,7 +136,7 @@ class Stage:
                 provenance=Provenance(detector=self.detector.name, embedder=self.embedder.name),
                 live_cameras=self.live,
                 gallery_version=lambda: gallery.version,
-                next_state_number=lambda camera: next(iter(self._numbers[camera])),
+                next_state_number=self.next_state_number or (lambda camera: next(iter(self._numbers[camera]))),
                 emit=self.emit or self.events.extend,
                 clock=self.reporter_clock,
             ),

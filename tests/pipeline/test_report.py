@@ -194,6 +194,23 @@ def test_what_happened_together_is_emitted_together() -> None:
     assert emitted == [2]
 
 
+def test_each_cameras_sighting_events_are_counted_by_epoch() -> None:
+    events: list[Event] = []
+    reporter = reporter_to(events)
+    started, identified = notice(NoticeKind.STARTED), notice(NoticeKind.IDENTIFIED, PERSON, sequence=2)
+    reporter.notices("door", 1, [started, identified])
+    reporter.notices("hall", 4, [started])
+    reporter.camera_state(state(CameraStateName.LIVE))  # is not counted
+    reporter.notices("door", 1, [identified])
+    reporter.notices("door", 2, [started, identified])
+    reporter.notices("hall", 4, [identified])
+    told = [(e.camera, e.data["epoch"], e.data["camera_sequence"]) for e in events if "camera_sequence" in e.data]
+    assert told == [
+        *[("door", 1, 1), ("door", 1, 2), ("hall", 4, 1), ("door", 1, 3)],
+        *[("door", 2, 1), ("door", 2, 2), ("hall", 4, 2)],
+    ]
+
+
 def state(name: CameraStateName, camera: str = "door", epoch: int = 1) -> CameraState:
     return CameraState(
         camera=camera, epoch=epoch, name=name, cause="opened", detail="first picture", at_ns=RECORDED_AT_NS

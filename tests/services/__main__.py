@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 
-SERVICES = ("rtsp", "kafka", "weights", "browser", "dali")
+SERVICES = ("rtsp", "kafka", "mqtt", "weights", "browser", "dali", "asyncapi")
 
 
 def main(arguments: list[str]) -> int:

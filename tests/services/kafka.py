@@ -21,6 +21,7 @@ import platformdirs
 import pytest
 
 from pipeline.events.kafka import client_module
+from tests.services.certificates import make_certificates
 
 VERSION: Final = "4.1.0"  # runs on Java 17
 _POM: Final = f"""<project>
@@ -42,10 +43,15 @@ _DEPENDENCY_PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.
 _PROPERTIES: Final = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
 log.dirs={data}
 num.partitions=3
 offsets.topic.num.partitions=1
@@ -61,6 +67,8 @@ broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
 controller.quorum.election.timeout.ms=300
 """
+USER: Final = "vidface"
+PASSWORD: Final = "sasl-s3cret"
 _JAVA_OPTIONS: Final = (
     "-Xmx256m",
     "-XX:+UseSerialGC",
@@ -132,19 +140,47 @@ class KafkaBroker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "broker.log"
-        self.port, controller_port = _free_ports(2)
+        self.port, self.secure_port, controller_port = _free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = folder / "server.properties"
+        self.certificates = make_certificates(folder / "tls")
+        keystore = folder / "tls" / "keystore.pem"
+        keystore.write_text(self.certificates.key.read_text() + self.certificates.certificate.read_text())
         self._properties.write_text(
-            _PROPERTIES.format(port=self.port, controller_port=controller_port, data=folder / "data")
+            _PROPERTIES.format(
+                port=self.port,
+                secure_port=self.secure_port,
+                controller_port=controller_port,
+                data=folder / "data",
+                keystore=keystore,
+            )
         )
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        _run([*self._java("kafka.tools.StorageTool"), "format", "-t", cluster, "-c", str(self._properties)])
+        users = [
+            word
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+            for word in ("--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]")
+        ]
+        _run(
+            [
+                *self._java("kafka.tools.StorageTool"),
+                "format",
+                f"--cluster-id={cluster}",
+                "-c",
+                str(self._properties),
+                *users,
+            ]
+        )
 
     @property
     def bootstrap(self) -> str:
         """``host:port`` for clients."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_bootstrap(self) -> str:
+        """``host:port`` for clients that come by TLS and log in as `USER` with `PASSWORD`, by SCRAM."""
+        return f"127.0.0.1:{self.secure_port}"
 
     def running(self) -> bool:
         """Whether the process is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from pipeline.canvas import Canvas
 from pipeline.errors import StageFailed
+from pipeline.events.publisher import Backoff
 from pipeline.faces import Faces
 from pipeline.fake import FakeDetector, FakeEmbedder
 from streams.state import CameraState, CameraStateName
 from tests.media.clips import clip
+from tests.pipeline.events.receiver import Answer, Receiver
 from tests.vidface.conftest import RunCommand
 from vidface.assemble import Models
 from vidface.config.model import Config
@@ -110,6 +113,23 @@ def test_a_camera_that_is_down_is_told_and_the_service_is_well(tmp_path: Path) -
     assert after.stages["compare"].items == 25
     assert after.events == {"vidface.camera.state": after.sinks[0].delivered}
     assert after.sinks[0].pending == 0
+
+
+def test_a_configured_webhook_gets_every_event_by_its_own_rules(tmp_path: Path) -> None:
+    film = clip(tmp_path / "film.mp4")
+    detector = HeldDetector()
+    detector.let_go.set()
+    with Receiver([Answer(status=503)]) as receiver:
+        data = configuration(tmp_path, film=str(film)).model_dump(exclude={"sinks"})
+        hook = {"type": "webhook", "url": receiver.url(), "retry": {"initial_s": 0.01, "max_s": 0.02}}
+        config = Config.model_validate({**data, "sinks": [hook]})
+        with Service(config, models=models(detector)) as service:
+            assert service._publisher._lanes[0]._backoff == Backoff(initial_s=0.01, max_s=0.02)
+            assert service.wait(PATIENCE_S)
+        (sink,) = service.sinks()
+        states = [json.loads(request.body)["state"] for request in receiver.requests]
+    assert (sink.name, sink.retries, sink.pending, sink.delivered) == ("webhook", 1, 0, len(states) - 1)
+    assert states[1:] == ["connecting", "live", "ended"]
 
 
 def test_a_stage_that_failed_is_told_while_the_process_still_answers(tmp_path: Path) -> None:

@@ -12,7 +12,22 @@ from typing import Annotated
 
 import typer
 
-from vidface.cli import bench, boundary, config, demo, detect, enroll, evaluate, events, gallery, serve, top, weights
+from vidface.cli import (
+    access,
+    bench,
+    boundary,
+    config,
+    demo,
+    detect,
+    enroll,
+    evaluate,
+    events,
+    gallery,
+    outbox,
+    serve,
+    top,
+    weights,
+)
 from vidface.version import installed_version
 
 COMMANDS = (
@@ -21,6 +36,8 @@ COMMANDS = (
     enroll,
     gallery,
     events,
+    outbox,
+    access,
     config,
     weights,
     bench,

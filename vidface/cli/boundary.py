@@ -38,7 +38,11 @@ INTERRUPTED = 130
 NOBODY_READS = 141
 
 _PACKAGES = ("streams", "weights", "index", "pipeline", "vidface")
-_ENGINES = {"openvino", "onnxruntime", "faiss", "onnx"}
+_OF_VIDEO = {
+    *("av", "cv2", "faiss", "matplotlib", "onnx", "onnxruntime", "openvino", "prometheus_client", "supervision"),
+    "trackers",
+}
+"""Modules that come with the extras for video: whoever only consumes events does not have them."""
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -97,8 +101,11 @@ def report_of(error: BaseException) -> Report:
         return _report_of_ours(error)
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # Click's, wherever Typer keeps it
         return Report(code="usage_error", message=_usage(error), status=error.exit_code)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _ENGINES:
-        message = f"the package {error.name} is not installed; install vidface[cpu], or vidface[gpu] on NVIDIA"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _OF_VIDEO:
+        message = (
+            f"this needs what vidface works on video with, and {error.name} is not installed: "
+            "pip install 'vidface[cpu]', or 'vidface[gpu]' on NVIDIA"
+        )
         return Report(code="engine_missing", message=message)
     if isinstance(error, sqlite3.Error):
         return Report(code="storage_error", message=f"the database cannot do what was asked: {error}")

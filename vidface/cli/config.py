@@ -14,7 +14,6 @@ from vidface.config.model import Config
 from vidface.config.schema import config_schema
 from vidface.config.secrets import mask_text, mask_url
 from vidface.config.show import as_yaml, masked
-from vidface.config.sinks import JsonlSinkConfig
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The configuration file.")]
 
@@ -60,10 +59,7 @@ def _say_summary(file: Path, config: Config) -> None:
         sub = f", faces found on {mask_url(camera.detect_source)}" if camera.detect_source else ""
         say(f"  camera {camera.id}: {mask_url(camera.source)}{sub}")
     for sink in config.sinks:
-        where = (
-            str(sink.path) if isinstance(sink, JsonlSinkConfig) else f"{','.join(sink.bootstrap_servers)} {sink.topic}"
-        )
-        say(f"  sink {sink.name}: {sink.type} {where}")
+        say(f"  sink {sink.name}: {sink.type} {sink.where()}".rstrip())
 
 
 def _count(number: int, noun: str) -> str:

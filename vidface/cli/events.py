@@ -12,6 +12,7 @@ import typer
 
 from pipeline.events.event import Event
 from pipeline.events.payload import CAMERA_STATE_TYPE
+from pipeline.events.payload_dropped import OUTBOX_DROPPED_TYPE
 from pipeline.events.tail import tail as tail_file
 from vidface.cli.options import ConfigOption, DataDirOption
 from vidface.cli.output import local_time, note, say, show_json_line
@@ -63,12 +64,18 @@ def choose_sink(place: Place, name: str | None) -> JsonlSinkConfig | KafkaSinkCo
         NothingToTail: There is none of that name.
     """
     sinks = place.config.sinks if place.config else (JsonlSinkConfig(type="jsonl", path=place.events_path),)
+    readable = [sink for sink in sinks if isinstance(sink, JsonlSinkConfig | KafkaSinkConfig)]
     if name is not None:
-        for sink in sinks:
+        for sink in readable:
             if sink.name == name:
                 return sink
-        raise NothingToTail(f"there is no sink {name!r}; there are: {', '.join(sink.name for sink in sinks)}")
-    return min(sinks, key=lambda sink: sink.type != "jsonl")
+        known = {sink.name: sink.type for sink in sinks}
+        if name in known:
+            raise NothingToTail(f"the sink {name!r} is of type {known[name]}, which cannot be read back")
+        raise NothingToTail(f"there is no sink {name!r}; there are: {', '.join(known)}")
+    if not readable:
+        raise NothingToTail("no sink can be read back; add one of type jsonl or kafka")
+    return min(readable, key=lambda sink: sink.type != "jsonl")
 
 
 def _follow(sink: JsonlSinkConfig | KafkaSinkConfig, *, from_start: bool) -> Iterator[Event]:
@@ -90,6 +97,8 @@ def describe(event: Event) -> str:
     kind = event.type.removeprefix("vidface.").removeprefix("sighting.")
     if event.type == CAMERA_STATE_TYPE:
         who = f"{data.get('state')} ({data.get('cause')}) {data.get('detail') or ''}".rstrip()
+    elif event.type == OUTBOX_DROPPED_TYPE:
+        who = ", ".join(f"{drop['dropped']} events for {drop['sink']}" for drop in data.get("sinks", ()))
     else:
         who = _who(data)
     return f"{local_time(event.time_ns)}  {event.camera}  {kind:<10}  {who}"

@@ -12,7 +12,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -21,22 +22,25 @@ from pipeline.scheduler import NOMINAL_FPS
 from vidface.config.document import Document, FieldPath, dotted, read_document
 from vidface.config.environment import resolve, uses_environment
 from vidface.config.model import SOURCE_FIELDS, CameraConfig, Config
-from vidface.config.schema import legal_values, schema_at
-from vidface.config.secrets import MASK, mask_url
-from vidface.config.sinks import KafkaSinkConfig, SinkConfig
+from vidface.config.schema import Schema, config_schema, legal_values, schema_at
+from vidface.config.secrets import MASK, NOT_USED, mask_url
+from vidface.config.section import Section
+from vidface.config.sink_mqtt import MqttSinkConfig
+from vidface.config.sink_plugin import PluginSinkConfig, section_of
+from vidface.config.sink_webhook import WebhookSinkConfig
+from vidface.config.sinks import BUILT_IN, KafkaSinkConfig, SinkConfig, sink_types
 from vidface.errors import ConfigError, Problem
+
+_S = TypeVar("_S", bound=Section)
 
 _SHOWN_CHARACTERS = 80
 _TRUTHS = {"true", "false", "yes", "no", "on", "off"}  # YAML 1.1
-_SINK_TYPES = {"jsonl", "kafka"}
-_OWN_WORDS = {"model", "path", "server", "source"}
+_USERINFO = re.compile(r"^.*@")
+_OWN_WORDS = {"model", "path", "secret", "server", "source", "time", "url", "zone"}
 """Errors whose message the model words itself: what was expected."""
 
 
 _UNSET = re.compile(r"the environment variable (\w+) is (?:not set|empty)")
-
-NOT_USED = "not-used"
-"""Stands for what an environment variable would say of something that is not going to be opened."""
 
 
 def load_config(
@@ -53,32 +57,61 @@ def load_config(
     Raises:
         ConfigError: It cannot be used; the error lists every problem.
     """
+    return load_section(path, Config, config_schema(), environ, unopened=unopened)[0]
+
+
+def load_section(
+    path: Path,
+    section: type[_S],
+    schema: Schema,
+    environ: Mapping[str, str] | None = None,
+    *,
+    unopened: tuple[str, ...] = (),
+    stand_in: str = NOT_USED,
+) -> tuple[_S, Document]:
+    """Read a configuration file of any kind.
+
+    Args:
+        path: The YAML file; relative paths in it count from its folder.
+        section: What it says.
+        schema: The JSON Schema of that.
+        environ: The variables for `${NAME}`; the process's own unless given.
+        unopened: As of `load_config`.
+        stand_in: What such variables are taken to hold.
+
+    Returns:
+        What it says, and the place of each value.
+
+    Raises:
+        ConfigError: It cannot be used; the error lists every problem.
+    """
     variables = os.environ if environ is None else environ
     try:
-        return _loaded(path, variables)
+        return _loaded(path, section, schema, variables)
     except ConfigError as error:
         lacking = [(found[1], problem) for problem in error.problems if (found := _UNSET.match(problem.message))]
         places = tuple(f"{name}[" for name in unopened)
         if not lacking or any(not problem.field.startswith(places) for _, problem in lacking):
             raise
-        return _loaded(path, {**variables, **dict.fromkeys((name for name, _ in lacking), NOT_USED)})
+        names = dict.fromkeys((name for name, _ in lacking), stand_in)
+        return _loaded(path, section, schema, {**variables, **names})
 
 
-def _loaded(path: Path, variables: Mapping[str, str]) -> Config:
+def _loaded(path: Path, section: type[_S], schema: Schema, variables: Mapping[str, str]) -> tuple[_S, Document]:
     document = read_document(path, lambda text: resolve(text, variables))
-    problems = [*document.problems, *_misplaced_truths(document)]
+    problems = [*document.problems, *_misplaced_truths(document, schema)]
     config = None
     try:
-        config = Config.model_validate(document.data, context={"folder": path.absolute().parent})
+        config = section.model_validate(document.data, context={"folder": path.absolute().parent})
     except ValidationError as error:
         known = {problem.field for problem in problems}
         # A list none of whose items is valid counts as too short as well.
         details_of = (d for d in error.errors(include_url=False) if d["type"] != "too_short" or not d["input"])
-        found = (_problem(details, document) for details in details_of)
+        found = (_problem(details, document, schema) for details in details_of)
         problems += [problem for problem in found if problem.field not in known]
     if problems or config is None:
         raise ConfigError(path, sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
-    return config
+    return config, document
 
 
 LOOKS_TO_FOLLOW = 2
@@ -122,65 +155,82 @@ def _of_sink(position: int, sink: SinkConfig) -> Iterator[str]:
                 f"sinks[{position}].security_protocol: {sink.security_protocol} sends names unencrypted "
                 f"to {far[0]}; use SSL or SASL_SSL"
             )
-    for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+    if isinstance(sink, MqttSinkConfig) and not sink.tls and not _LOOPBACK.match(sink.server):
+        yield f"sinks[{position}].tls: false sends names unencrypted to {sink.server}; use tls: true"
+    if isinstance(sink, WebhookSinkConfig):
+        host = urlsplit(sink.url).hostname or ""
+        if sink.url.startswith("http:") and not _LOOPBACK_HOST.fullmatch(host):
+            yield f"sinks[{position}].url: http sends names unencrypted to {host}; use https"
+        if sink.secret is None:
+            yield f"sinks[{position}].secret: without it the receiver cannot tell our requests from anybody's"
+    for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ca_file", "cert_file", "key_file"):
         file = getattr(sink, field, None)
-        if file is not None and not file.exists():
+        if isinstance(file, Path) and not file.exists():
             yield f"sinks[{position}].{field}: {file} does not exist here"
 
 
-def _misplaced_truths(document: Document) -> list[Problem]:
+def _misplaced_truths(document: Document, root: Schema) -> list[Problem]:
     """``threads: yes`` and its like, which pydantic would read as 1."""
     problems = []
     for path, place in document.places.items():
         if place.written is None or place.written.lower() not in _TRUTHS:
             continue
-        schema = schema_at(path, document.data)
+        schema = schema_at(path, document.data, root)
         if schema is not None and schema.get("type") in {"integer", "number"}:
             message = f"expected {legal_values(schema)}; given {place.written}"
             problems.append(Problem(message=message, field=dotted(path), line=place.line, column=place.column))
     return problems
 
 
-def _problem(details: ErrorDetails, document: Document) -> Problem:
-    path = _field_path(details)
+def _problem(details: ErrorDetails, document: Document, root: Schema) -> Problem:
+    path = _field_path(details, root)
     is_missing = details["type"] in {"missing", "union_tag_not_found"}
     place = document.place(path[:-1] if details["type"] == "missing" else path)
     return Problem(
-        message=_message(details, path, document, is_missing=is_missing),
+        message=_message(details, path, document, root, is_missing=is_missing),
         field=dotted(path),
         line=place.line,
         column=place.column,
     )
 
 
-def _field_path(details: ErrorDetails) -> FieldPath:
-    """Where the error belongs in the file; pydantic's own path also names the chosen type of a sink."""
-    location = details["loc"]
-    if len(location) > 2 and location[0] == "sinks" and location[2] in _SINK_TYPES:
-        location = (*location[:2], *location[3:])
+def _field_path(details: ErrorDetails, root: Schema) -> FieldPath:
+    """Where the error belongs in the file; pydantic's own path also names the chosen type of a sink or an action."""
+    location: FieldPath = ()
+    chosen_at: FieldPath | None = None
+    for step in details["loc"]:
+        # A sink of others is validated by its own section, so its type is no step of the path.
+        is_field = location[:1] == ("sinks",) and step not in BUILT_IN
+        if chosen_at != location and not is_field and "discriminator" in (schema_at(location, None, root) or {}):
+            chosen_at = location
+        else:
+            location = (*location, step)
     if details["type"] in {"union_tag_not_found", "union_tag_invalid"}:
         location = (*location, "type")
     return (*location, *details.get("ctx", {}).get("at", ()))
 
 
-def _message(details: ErrorDetails, path: FieldPath, document: Document, *, is_missing: bool) -> str:
+def _message(details: ErrorDetails, path: FieldPath, document: Document, root: Schema, *, is_missing: bool) -> str:
     if details["type"] == "extra_forbidden":
-        return _unknown_field(path, document)
+        return _unknown_field(path, document, root)
     if details["type"] == "misfit":
         return details["msg"]
-    schema = schema_at(path, document.data)
+    schema = schema_at(path, document.data, root)
+    if schema is None and _plugin_section(path, document) is not None:
+        return "is missing" if is_missing else details["msg"]  # whose messages quote no value, which may be a secret
     if details["type"].startswith("union_tag"):
-        expected = "one of jsonl, kafka"
+        choice = schema_at(path[:-1], document.data, root) or {}
+        expected = "one of " + ", ".join(sink_types() if path[0] == "sinks" else choice["discriminator"]["mapping"])
     elif details["type"] in _OWN_WORDS:
         expected = details["msg"].removeprefix("expected ")
     else:
         expected = legal_values(schema) if schema else "another value"
     if is_missing:
         return f"is missing; expected {expected}"
-    return f"expected {expected}; given {_given(details, path, document)}"
+    return f"expected {expected}; given {_given(details, path, document, root)}"
 
 
-def _given(details: ErrorDetails, path: FieldPath, document: Document) -> str:
+def _given(details: ErrorDetails, path: FieldPath, document: Document, root: Schema) -> str:
     written = document.place(path).written if path in document.places else None
     value: Any = details["ctx"]["tag"] if details["type"] == "union_tag_invalid" else details["input"]
     if isinstance(value, dict):
@@ -191,20 +241,43 @@ def _given(details: ErrorDetails, path: FieldPath, document: Document) -> str:
         return "nothing"
     if written is not None and uses_environment(written):
         return f"{mask_url(written)} (its value is not shown)"
-    if path and "password" in str(path[-1]):
+    schema = schema_at(path, document.data, root) or {}
+    if (path and "password" in str(path[-1])) or _holds_secrets(schema):
         return MASK if isinstance(value, str) else f"{MASK}; write it in quotes"
     text = mask_url(str(value if written is None else written))
+    if details["type"] == "server":  # no URL, but somebody may have thought of one
+        text = _USERINFO.sub(f"{MASK}@", text)
     if len(text) > _SHOWN_CHARACTERS:
         text = text[:_SHOWN_CHARACTERS] + "..."
     if isinstance(value, str):
         return repr(text)
-    schema = schema_at(path, document.data) or {}
     return f'{text}; for a text write "{text}" in quotes' if schema.get("type") == "string" else text
 
 
-def _unknown_field(path: FieldPath, document: Document) -> str:
-    schema = schema_at(path[:-1], document.data) or {}
-    names = sorted(schema.get("properties", {}))
+def _holds_secrets(schema: Schema) -> bool:
+    """Whether the schema calls the value, or what is in it, a secret."""
+    inner = schema.get("additionalProperties")
+    return any(
+        isinstance(each, dict) and (each.get("writeOnly") or each.get("format") == "password")
+        for each in (schema, inner)
+    )
+
+
+def _plugin_section(path: FieldPath, document: Document) -> type[PluginSinkConfig] | None:
+    """The section of the sink that the path leads into, if it is one of others."""
+    if len(path) < 3 or path[0] != "sinks":
+        return None
+    try:
+        kind = document.data["sinks"][path[1]]["type"]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return section_of(kind) if isinstance(kind, str) and kind not in BUILT_IN else None
+
+
+def _unknown_field(path: FieldPath, document: Document, root: Schema) -> str:
+    schema = schema_at(path[:-1], document.data, root) or {}
+    section = _plugin_section(path, document)
+    names = sorted(schema.get("properties", {}) if section is None else section.model_fields)
     near = difflib.get_close_matches(str(path[-1]), names, n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"the fields here are {', '.join(names)}"
     return f"there is no such field; {hint}"

@@ -8,7 +8,6 @@ wherever a command is run. Nothing else is converted: the runtime's own options 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,8 +17,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.engine import Backend, Device, Precision
 from streams.spec import Kind, judge_kind
+from vidface.config.outbox import OutboxConfig
 from vidface.config.secrets import mask_url
-from vidface.config.section import NAME_PATTERN, FilePath, Section, misfit
+from vidface.config.section import NAME_PATTERN, FilePath, Section, misfit, refuse_twins
 from vidface.config.sinks import JsonlSinkConfig, SinkConfig
 
 DEFAULT_DATA_DIR = "./state"
@@ -429,6 +429,7 @@ class Config(Section):
     metrics: MetricsConfig = Field(
         default=MetricsConfig(), description="Where a running service tells how it is; off without a port."
     )
+    outbox: OutboxConfig = Field(default=OutboxConfig(), description="Where events wait until every sink has them.")
     sinks: tuple[SinkConfig, ...] = Field(
         default=(), description="Where events go; without one: the file events.jsonl in data_dir."
     )
@@ -436,15 +437,15 @@ class Config(Section):
     @field_validator("cameras")
     @classmethod
     def _unique_cameras(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
-        _refuse_twins([camera.id for camera in cameras], "id", "cameras")
+        refuse_twins([camera.id for camera in cameras], "id", "cameras")
         return cameras
 
     @field_validator("sinks")
     @classmethod
     def _unique_sinks(cls, sinks: tuple[SinkConfig, ...]) -> tuple[SinkConfig, ...]:
-        _refuse_twins([sink.name for sink in sinks], "name", "sinks")
+        refuse_twins([sink.name for sink in sinks], "name", "sinks")
         files = [str(sink.path) if isinstance(sink, JsonlSinkConfig) else f"not a file: {sink.name}" for sink in sinks]
-        _refuse_twins(files, "path", "sinks")
+        refuse_twins(files, "path", "sinks")
         return sinks
 
     @model_validator(mode="wrap")
@@ -455,14 +456,3 @@ class Config(Section):
             return config
         sink = JsonlSinkConfig(type="jsonl", path=config.data_dir / "events.jsonl")
         return config.model_copy(update={"sinks": (sink,)})
-
-
-def _refuse_twins(values: list[str], field: str, what: str) -> None:
-    counts = Counter(values)
-    for position, value in enumerate(values):
-        first = values.index(value)
-        if counts[value] > 1 and position > first:
-            message = f"{value!r} is {what}[{first}].{field} already; each needs its own"
-            if field == "name":
-                message += ", so give one of them another 'name:'"
-            raise misfit((position, field), message)

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from vidface.config.doors import DEFAULT_ACCESS_DIR, DoorsConfig
 from vidface.config.model import Config
 from vidface.config.section import NAME_PATTERN
 
 SCHEMA_ID = "urn:vidface:schema:cameras:1"
+DOORS_SCHEMA_ID = "urn:vidface:schema:doors:1"
 
 Schema = Mapping[str, Any]
 
@@ -43,25 +45,40 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def schema_at(path: tuple[str | int, ...], data: Any) -> Schema | None:
+@cache
+def doors_schema() -> dict[str, Any]:
+    """The same of a file of doors, for ``vidface access``."""
+    schema = DoorsConfig.model_json_schema(mode="validation")
+    schema["properties"]["data_dir"]["default"] = DEFAULT_ACCESS_DIR
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": DOORS_SCHEMA_ID,
+        "title": "vidface doors.yaml",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def schema_at(path: tuple[str | int, ...], data: Any, root: Schema | None = None) -> Schema | None:
     """The part of the schema that describes one value.
 
     Args:
         path: Where the value stands.
         data: The whole file's data, which tells the type of each sink.
+        root: The whole file's schema; `config_schema` unless given.
 
     Returns:
         None where the schema knows no such field.
     """
-    schema: Schema = config_schema()
+    root = config_schema() if root is None else root
+    schema = root
     for step in path:
-        schema = _resolved(schema, data)
-        child = schema.get("properties", {}).get(step) if isinstance(step, str) else _item(schema, step)
+        schema = _resolved(schema, data, root)
+        child = _member(schema, step) if isinstance(step, str) else _item(schema, step)
         if child is None:
             return None
         schema = child
         data = _inside(data, step)
-    return _resolved(schema, data)
+    return _resolved(schema, data, root)
 
 
 def legal_values(schema: Schema) -> str:
@@ -103,11 +120,11 @@ def _rest(schema: Schema) -> list[str]:
     return words
 
 
-def _resolved(schema: Schema, data: Any) -> Schema:
+def _resolved(schema: Schema, data: Any, root: Schema) -> Schema:
     """Follow references, leave ``null`` alternatives out, and choose a sink's type by the data."""
     while True:
         if "$ref" in schema:
-            schema = config_schema()["$defs"][schema["$ref"].rpartition("/")[2]]
+            schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
         elif "discriminator" in schema:
             chosen = data.get("type") if isinstance(data, dict) else None
             reference = schema["discriminator"]["mapping"].get(chosen) if isinstance(chosen, str) else None
@@ -118,6 +135,16 @@ def _resolved(schema: Schema, data: Any) -> Schema:
             schema = next(choice for choice in schema["anyOf"] if choice.get("type") != "null")
         else:
             return schema
+
+
+def _member(schema: Schema, name: str) -> Schema | None:
+    """A mapping's field, or any of its values where the file chooses the names."""
+    named: Schema | None = schema.get("properties", {}).get(name)
+    if named is not None:
+        return named
+    others = schema.get("additionalProperties")  # False in a section
+    free = [*schema.get("patternProperties", {}).values(), *([others] if isinstance(others, dict) else [])]
+    return free[0] if free else None
 
 
 def _item(schema: Schema, position: int) -> Schema | None:

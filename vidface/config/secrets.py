@@ -13,6 +13,9 @@ from streams.redact import redact, redact_text
 MASK = "***"
 """What stands in a secret's place."""
 
+NOT_USED = "not-used"
+"""Stands for what an environment variable would say of something that is not going to be opened."""
+
 # Up to the *last* @: a password written without percent-encoding may itself hold @, /, ?, quotes or digits that look
 # like a port, which `redact` cannot tell from a host and its path.
 _USERINFO = r"([A-Za-z][A-Za-z0-9+.-]*://){}*@"

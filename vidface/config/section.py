@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -43,3 +44,21 @@ def misfit(at: tuple[str | int, ...], message: str) -> PydanticCustomError:
         message: What is wrong and what would be right.
     """
     return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
+
+
+def refuse_twins(values: list[str], field: str, what: str) -> None:
+    """Refuse a list in which two items have the same value in a field.
+
+    Args:
+        values: The field's value of each item.
+        field: The field.
+        what: What the list is called.
+    """
+    counts = Counter(values)
+    for position, value in enumerate(values):
+        first = values.index(value)
+        if counts[value] > 1 and position > first:
+            message = f"{value!r} is {what}[{first}].{field} already; each needs its own"
+            if field == "name":
+                message += ", so give one of them another 'name:'"
+            raise misfit((position, field), message)

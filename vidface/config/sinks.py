@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SecretStr,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic_core import core_schema
 
 from pipeline.events.kafka_security import KafkaSecurity
+from pipeline.events.kafka_topic import NewTopic
+from pipeline.events.rotation import Rotation
 from vidface.config.section import NAME_PATTERN, FilePath, Section, misfit
-
-_NAME_HELP = (
-    "How the sink is called in statistics and in the outbox, which keeps what a sink has not yet acknowledged under "
-    "this name; change it and the sink begins anew. Needed where there are two sinks of a type."
-)
+from vidface.config.sink_mqtt import MqttSinkConfig
+from vidface.config.sink_parts import CONNECT_TIMEOUT_HELP, NAME_HELP, Retry, RetryConfig, Server
+from vidface.config.sink_plugin import PluginSinkConfig, plugin_types, section_of
+from vidface.config.sink_webhook import WebhookSinkConfig
 
 
 class JsonlSinkConfig(Section):
     """A file that gets one event a line, in CloudEvents' JSON form."""
 
     type: Literal["jsonl"] = Field(description="A file of JSON lines.")
-    name: str = Field(default="jsonl", pattern=NAME_PATTERN, description=_NAME_HELP)
+    name: str = Field(default="jsonl", pattern=NAME_PATTERN, description=NAME_HELP)
     path: FilePath = Field(
         description="The file; events are appended. A relative path counts from the configuration file's folder."
     )
+    rotate_mb: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="A file that would grow beyond this is set aside as path.000001, path.000002 and so on, and a new "
+        "one is begun. Megabytes of 1,000,000 bytes.",
+    )
+    rotate: Literal["daily"] | None = Field(
+        default=None, description="daily: each day (UTC) has a file of its own. Goes together with rotate_mb."
+    )
+    keep: int | None = Field(
+        default=None,
+        ge=1,
+        le=999_999,
+        description="How many files that were set aside are kept; the oldest is removed, delivered or not to anybody "
+        "who reads it. All unless given.",
+    )
+    retry: Retry = RetryConfig()
+
+    @model_validator(mode="after")
+    def _check_rotation(self) -> Self:
+        if self.keep is not None and self.rotate is None and self.rotate_mb is None:
+            raise misfit(("keep",), "has no use without rotate_mb or rotate")
+        return self
+
+    def rotation(self) -> Rotation | None:
+        """What the sink takes; None where the file is never set aside."""
+        if self.rotate is None and self.rotate_mb is None:
+            return None
+        max_bytes = None if self.rotate_mb is None else max(1, round(self.rotate_mb * 1e6))
+        return Rotation(max_bytes=max_bytes, daily=self.rotate == "daily", keep=self.keep)
+
+    def where(self) -> str:
+        """Where events go, for people."""
+        return str(self.path)
 
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-
-_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/,@\[\]]+):(?P<port>\d{1,5})")
 
 
 def _servers(value: object) -> object:
@@ -40,21 +82,39 @@ def _servers(value: object) -> object:
     return value
 
 
-def _server(value: object) -> object:
-    if isinstance(value, str):
-        match = _SERVER.fullmatch(value)
-        if match is None or not 1 <= int(match["port"]) <= 65535:
-            raise PydanticCustomError("server", "expected host:port, such as kafka-1.example.com:9092")
-    return value
+class CreateTopicConfig(Section):
+    """What the topic is to be like if it has to be made; one that is there is left as it is."""
+
+    partitions: int = Field(
+        default=NewTopic().partitions,
+        ge=1,
+        le=10_000,
+        description="At least as many as consumers are to share the work; not to be changed later.",
+    )
+    replication_factor: int = Field(
+        default=NewTopic().replication_factor,
+        ge=1,
+        le=100,
+        description="On how many brokers each event is kept; all but one of them must have it before it counts as "
+        "delivered.",
+    )
+    retention_h: float = Field(
+        default=NewTopic().retention_h, gt=0, le=1_000_000, description="How long events are kept. Hours."
+    )
+
+    def topic(self) -> NewTopic:
+        """What the sink takes."""
+        return NewTopic(
+            partitions=self.partitions, replication_factor=self.replication_factor, retention_h=self.retention_h
+        )
 
 
-class KafkaSinkConfig(Section):
-    """A Kafka topic; events are keyed by camera, so that each camera's order holds."""
+class KafkaTopicConfig(Section):
+    """A Kafka topic, and how to be let in; for who writes and for who reads."""
 
     type: Literal["kafka"] = Field(description="A Kafka topic.")
-    name: str = Field(default="kafka", pattern=NAME_PATTERN, description=_NAME_HELP)
     bootstrap_servers: Annotated[
-        tuple[Annotated[str, BeforeValidator(_server)], ...],
+        tuple[Server, ...],
         BeforeValidator(_servers, json_schema_input_type=Annotated[list[str], Field(min_length=1)] | str),
     ] = Field(min_length=1, description="Brokers to begin with, as host:port; a list, or one text with commas between.")
     topic: str = Field(
@@ -117,6 +177,10 @@ class KafkaSinkConfig(Section):
             ssl_check_hostname=self.ssl_check_hostname,
         )
 
+    def where(self) -> str:
+        """Where events go, for people."""
+        return f"{','.join(self.bootstrap_servers)} {self.topic}"
+
     def _refuse(self, fields: tuple[str, ...], protocols: str) -> None:
         """Credentials that would silently not be used look like a secured connection and are none."""
         for field in fields:
@@ -126,5 +190,73 @@ class KafkaSinkConfig(Section):
                 )
 
 
-SinkConfig = Annotated[JsonlSinkConfig | KafkaSinkConfig, Field(discriminator="type")]
+class KafkaSinkConfig(KafkaTopicConfig):
+    """A Kafka topic; events are keyed by camera, so that each camera's order holds."""
+
+    name: str = Field(default="kafka", pattern=NAME_PATTERN, description=NAME_HELP)
+    compression: Literal["none", "gzip"] = Field(
+        default="none", description="How batches are packed: gzip costs this machine time, and saves network and disks."
+    )
+    create_topic: CreateTopicConfig | None = Field(
+        default=None,
+        description="Make the topic, like this, if it is not there; unless given that is the broker's business or its "
+        "owner's.",
+    )
+    connect_timeout_s: float = Field(default=5.0, gt=0, le=10, description=CONNECT_TIMEOUT_HELP)
+    timeout_s: float = Field(
+        default=15.0,
+        ge=2,
+        le=300,
+        description="Events that are not acknowledged for so long have failed, and are sent again. Seconds.",
+    )
+    retry: Retry = RetryConfig()
+
+
+BUILT_IN = ("jsonl", "kafka", "mqtt", "webhook")
+"""The types that come with vidface."""
+
+_BuiltIn = Annotated[
+    JsonlSinkConfig | KafkaSinkConfig | WebhookSinkConfig | MqttSinkConfig, Field(discriminator="type")
+]
+
+
+def sink_types() -> list[str]:
+    """The types that a sink may have here."""
+    return [*BUILT_IN, *(kind for kind in plugin_types() if kind not in BUILT_IN)]
+
+
+def _any_sink(value: Any, built_in: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """A sink of others by its own section, the rest by ours."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(kind, str) and kind not in BUILT_IN:
+        section = section_of(kind)
+        if section is not None:
+            return section.model_validate(value, context=info.context)
+    return built_in(value)
+
+
+def _core_schema(_source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    return core_schema.with_info_wrap_validator_function(_any_sink, handler.generate_schema(_BuiltIn))
+
+
+def _json_schema(schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    others = {
+        "type": "object",
+        "description": "A sink of another distribution, which knows its fields.",
+        "properties": {"type": {"type": "string", "not": {"enum": list(BUILT_IN)}}},
+        "required": ["type"],
+    }
+    return {"anyOf": [handler(schema), others]}
+
+
+class _AnySink:
+    """How a sink is validated and described."""
+
+    __get_pydantic_core_schema__ = staticmethod(_core_schema)
+    __get_pydantic_json_schema__ = staticmethod(_json_schema)
+
+
+SinkConfig = Annotated[
+    JsonlSinkConfig | KafkaSinkConfig | WebhookSinkConfig | MqttSinkConfig | PluginSinkConfig, _AnySink
+]
 """Any sink."""

@@ -14,6 +14,7 @@ from pipeline.events.payload import (
     SightingPayload,
     SightingStage,
 )
+from pipeline.events.payload_dropped import DroppedPayload, DropReason, SinkDrop
 
 NOON_NS = 1_769_860_800_000_000_000  # 2026-01-31T12:00:00Z
 ALICE = IdentityRef(id="p-alice", name="Alice Ångström", score=0.71239, margin=0.30551)
@@ -26,6 +27,7 @@ def sighting(stage: SightingStage = SightingStage.IDENTIFIED, **changes: Any) ->
         "epoch": 2,
         "track": 7,
         "sequence": 3,
+        "camera_sequence": 21,
         "captured_ns": NOON_NS,
         "decided_ns": NOON_NS + 84_000_000,
         "live": True,
@@ -65,6 +67,28 @@ def camera_state(sequence: int = 1, camera: str = "lobby", **changes: Any) -> Ca
         "at_ns": NOON_NS + sequence * 1_000_000,
     }
     return CameraStatePayload(**(values | changes))
+
+
+def dropped(**changes: Any) -> DroppedPayload:
+    values: dict[str, Any] = {
+        "outbox": "3f9a0c12b4d5",
+        "opening": 4,
+        "sequence": 2,
+        "reason": DropReason.SIZE,
+        "sinks": (
+            SinkDrop(
+                sink="kafka",
+                dropped=512,
+                first_sequence=1001,
+                last_sequence=1514,
+                first_ns=NOON_NS,
+                last_ns=NOON_NS + 60_000_000_000,
+                total=2048,
+            ),
+        ),
+        "at_ns": NOON_NS + 120_000_000_000,
+    }
+    return DroppedPayload(**(values | changes))
 
 
 def numbered(count: int, camera: str = "lobby", first: int = 1) -> list[Event]:

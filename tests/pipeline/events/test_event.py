@@ -52,6 +52,13 @@ def test_every_written_form_reads_back_as_the_same_event() -> None:
     assert Event.from_kafka(value, headers) == event
 
 
+def test_a_header_without_a_value_is_refused_by_name() -> None:
+    _, value, headers = sighting().to_event().to_kafka()
+    empty: list[Any] = [(name, None if name == "ce_id" else text) for name, text in headers]
+    with pytest.raises(EventMalformed, match="attribute 'id' is ''"):
+        Event.from_kafka(value, empty)
+
+
 def test_a_line_is_one_line_and_keeps_names_readable() -> None:
     line = sighting().to_event().to_json()
     assert "\n" not in line
@@ -93,6 +100,7 @@ def test_time_of_another_zone_is_read() -> None:
     [
         pytest.param("{", "not JSON", id="half-a-line"),
         pytest.param("[]", "a JSON list", id="no-object"),
+        pytest.param("[" * 100_000, "not JSON", id="too-deep"),
         pytest.param(b"\xff", "not JSON", id="no-text"),
         pytest.param("{}", "specversion is None", id="no-event"),
         pytest.param('{"specversion":"1.0","id":"a"}', "event 'a': data", id="no-data"),

@@ -1,17 +1,23 @@
 import contextlib
+import errno
 import fcntl
 import json
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from pipeline.events.errors import SinkError
 from pipeline.events.event import Event
 from pipeline.events.jsonl import JsonlSink
-from tests.pipeline.events.examples import numbered, sighting
+from pipeline.events.rotation import Rotation, set_aside
+from tests.pipeline.events.examples import NOON_NS, numbered, sighting
 from tests.schemas import assert_valid
+
+HOUR_NS: Final = 3_600_000_000_000
 
 
 @pytest.fixture
@@ -156,3 +162,112 @@ def test_a_line_is_json_by_itself(path: Path) -> None:
     sink.close()
     assert sink.name == "audit"
     assert json.loads(path.read_text()) == sighting().to_event().to_cloudevent()
+
+
+def test_files_are_set_aside_by_size_and_hold_whole_deliveries(path: Path) -> None:
+    events = numbered(10)
+    line = len(events[0].to_json()) + 1
+    sink = JsonlSink(path, rotation=Rotation(max_bytes=3 * line + 10))
+    for start in range(0, 10, 2):
+        sink.deliver(events[start : start + 2])
+    sink.close()
+    assert [each.name for each in set_aside(path)] == [f"events.jsonl.{number:06d}" for number in range(1, 5)]
+    assert [len(read(each)) for each in (*set_aside(path), path)] == [2] * 5
+    assert [event for each in (*set_aside(path), path) for event in read(each)] == events
+
+
+def test_a_delivery_larger_than_a_file_is_not_split(path: Path) -> None:
+    sink = JsonlSink(path, rotation=Rotation(max_bytes=10))
+    sink.deliver(numbered(5))
+    sink.deliver(numbered(1, first=6))
+    sink.close()
+    assert [len(read(each)) for each in (*set_aside(path), path)] == [5, 1]
+
+
+def test_the_oldest_files_are_removed_and_numbers_only_grow(path: Path) -> None:
+    for events in (numbered(5), numbered(5, first=6)):  # also across a restart
+        sink = JsonlSink(path, rotation=Rotation(max_bytes=1, keep=2))
+        for event in events:
+            sink.deliver([event])
+        sink.close()
+    assert [each.name for each in set_aside(path)] == ["events.jsonl.000008", "events.jsonl.000009"]
+    assert [event for each in (*set_aside(path), path) for event in read(each)] == numbered(3, first=8)
+
+
+def test_a_day_has_a_file_of_its_own(path: Path) -> None:
+    first, second, third = numbered(3)
+    moments = iter([NOON_NS, NOON_NS + 3 * HOUR_NS, NOON_NS + 12 * HOUR_NS])  # the last is the next day's midnight
+    sink = JsonlSink(path, rotation=Rotation(daily=True), now_ns=lambda: next(moments))
+    for event in (first, second, third):
+        sink.deliver([event])
+        os.utime(path, ns=(NOON_NS, NOON_NS))
+    sink.close()
+    assert [read(each) for each in (*set_aside(path), path)] == [[first, second], [third]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "written_h", "now_h", "due"),
+    [
+        pytest.param({"max_bytes": 100}, 90, 0, 0, False, id="fits"),
+        pytest.param({"max_bytes": 99}, 90, 0, 0, True, id="does-not-fit"),
+        pytest.param({"max_bytes": 5}, 0, 0, 0, False, id="an-empty-file-is-never-set-aside"),
+        pytest.param({"daily": True}, 90, 0, 11.99, False, id="the-same-day"),
+        pytest.param({"daily": True}, 90, 0, 12, True, id="the-next-day"),
+        pytest.param({"daily": True}, 0, 0, 12, False, id="the-next-day-and-empty"),
+        pytest.param({"daily": True}, 90, 12, 0, False, id="a-clock-set-back"),
+        pytest.param({}, 10**9, 0, 1000, False, id="no-rule"),
+    ],
+)
+def test_when_a_file_is_set_aside(rule: dict[str, Any], size: int, written_h: float, now_h: float, due: bool) -> None:
+    written_ns, now_ns = (NOON_NS + round(hours * HOUR_NS) for hours in (written_h, now_h))
+    assert Rotation(**rule).is_due(size=size, adding=10, written_ns=written_ns, now_ns=now_ns) is due
+
+
+def test_a_file_that_cannot_be_set_aside_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = JsonlSink(path, rotation=Rotation(max_bytes=1))
+    sink.deliver(numbered(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", unlucky)
+        with pytest.raises(SinkError, match="No space left"):
+            sink.deliver(numbered(1, first=2))
+    sink.deliver(numbered(1, first=2))
+    sink.close()
+    assert [read(each) for each in (*set_aside(path), path)] == [numbered(1), numbered(1, first=2)]
+
+
+def test_a_new_file_that_cannot_be_made_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = JsonlSink(path, rotation=Rotation(max_bytes=1))
+    sink.deliver(numbered(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.events.line_file.os.open", unlucky)
+        with pytest.raises(SinkError, match="No space left"):
+            sink.deliver(numbered(1, first=2))
+    sink.deliver(numbered(1, first=2))
+    sink.close()
+    assert [read(each) for each in (*set_aside(path), path)] == [numbered(1), numbered(1, first=2)]
+
+
+def unlucky(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_moved_by_somebody_else_is_no_reason_to_set_the_new_one_aside(path: Path) -> None:
+    sink = JsonlSink(path, rotation=Rotation(max_bytes=1))
+    sink.deliver(numbered(1))
+    path.rename(path.with_suffix(".old"))
+    sink.deliver(numbered(1, first=2))
+    sink.close()
+    assert set_aside(path) == []
+    assert read(path) == numbered(1, first=2)
+
+
+def test_other_files_beside_it_are_left_alone(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    others = [path.with_name(name) for name in ("events.jsonl.1", "events.jsonl.000001.gz", "other.jsonl.000001")]
+    for other in others:
+        other.touch()
+    sink = JsonlSink(path, rotation=Rotation(max_bytes=1, keep=0))
+    for event in numbered(3):
+        sink.deliver([event])
+    sink.close()
+    assert sorted(path.parent.iterdir()) == sorted([path, *others])

@@ -1,6 +1,7 @@
 """The sink against a real Apache Kafka; what needs no broker is at the end."""
 
 import gc
+import itertools
 import logging
 import socket
 import subprocess
@@ -17,14 +18,15 @@ from pipeline.events.errors import EventMalformed, EventRefused, KafkaMissing, S
 from pipeline.events.event import Event
 from pipeline.events.kafka import KafkaSink, client_module, tail_topic
 from pipeline.events.kafka_security import KafkaSecurity
+from pipeline.events.kafka_topic import NewTopic
 from pipeline.events.outbox import Outbox
 from pipeline.events.publisher import Backoff, Publisher
 from tests.pipeline.events.examples import camera_state, numbered, sighting
 from tests.schemas import assert_valid
-from tests.services.kafka import KafkaBroker
+from tests.services.kafka import PASSWORD, USER, KafkaBroker
 
 # The client leaves the sockets of failed connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <(ssl|socket):ResourceWarning")
 
 CAMERAS = ("lobby", "gate", "dock")
 QUICK = Backoff(initial_s=0.05, max_s=0.2)
@@ -217,6 +219,120 @@ def test_events_larger_than_the_topic_takes_are_refused_alone(
     assert [by_broker.id in letters[0], by_client.id in letters[1], len(letters)] == [True, True, 2]
 
 
+def secured(broker: KafkaBroker, mechanism: str = "SCRAM-SHA-256", **changes: Any) -> KafkaSecurity:
+    options: dict[str, Any] = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": USER,
+        "sasl_plain_password": PASSWORD,
+        "ssl_cafile": broker.certificates.authority,
+    }
+    return KafkaSecurity(**(options | changes))
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_tls_and_a_login_by_scram(kafka_broker: KafkaBroker, kafka_topic: str, mechanism: str) -> None:
+    events = interleaved(10)
+    security = secured(kafka_broker, mechanism)
+    sink = KafkaSink([kafka_broker.secure_bootstrap], kafka_topic, security=security)
+    sink.deliver(events)
+    sink.close()
+    reading = tail_topic([kafka_broker.secure_bootstrap], kafka_topic, stop=lambda: False, security=security)
+    seen = list(itertools.islice(reading, len(events)))
+    reading.close()  # type: ignore[attr-defined] # a generator is more than the Iterator it is declared as
+    for camera in CAMERAS:
+        assert of_camera(seen, camera) == of_camera(events, camera)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"sasl_plain_password": "wr0ng-s3cret"}, "[Aa]uthentication", id="another-password"),
+        pytest.param({"ssl_cafile": None}, "certificate verify failed|CERTIFICATE_VERIFY_FAILED", id="not-trusted"),
+    ],
+)
+def test_who_is_not_let_in_is_told_why_and_loses_nothing(
+    kafka_broker: KafkaBroker, kafka_topic: str, changes: dict[str, Any], reason: str
+) -> None:
+    security = secured(kafka_broker, **changes)
+    sink = KafkaSink([kafka_broker.secure_bootstrap], kafka_topic, security=security, connect_timeout_s=3.0)
+    with pytest.raises(SinkError, match=reason) as caught:
+        sink.deliver(numbered(2))
+    sink.close()
+    assert caught.value.retryable
+    assert caught.value.delivered == 0
+    assert "s3cret" not in str(caught.value)
+    assert records_of(kafka_broker, kafka_topic) == []
+
+
+def settings_of(broker: KafkaBroker, topic: str) -> dict[str, str]:
+    from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        (description,) = admin.describe_topics([topic])
+        configs = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        admin.close()
+    return {"partitions": str(len(description["partitions"])), "configs": str(configs)}
+
+
+def test_a_topic_is_made_with_its_settings_if_asked_for(kafka_broker: KafkaBroker) -> None:
+    topic = f"vidface-made-{uuid.uuid4().hex[:8]}"
+    wanted = NewTopic(partitions=5, replication_factor=1, retention_h=0.5)
+    for _ in range(2):  # the second finds it there
+        sink = KafkaSink([kafka_broker.bootstrap], topic, create_topic=wanted)
+        sink.deliver(numbered(1))
+        sink.close()
+    assert len(records_of(kafka_broker, topic)) == 2
+    found = settings_of(kafka_broker, topic)
+    assert found["partitions"] == "5"
+    assert "1800000" in found["configs"]
+
+
+def test_a_topic_that_is_there_is_left_as_it_is(kafka_broker: KafkaBroker, kafka_topic: str) -> None:
+    sink = KafkaSink([kafka_broker.bootstrap], kafka_topic, create_topic=NewTopic(partitions=7, replication_factor=1))
+    sink.deliver(numbered(1))
+    sink.close()
+    assert settings_of(kafka_broker, kafka_topic)["partitions"] == "3"
+
+
+def test_a_topic_that_cannot_be_made_is_tried_again(kafka_broker: KafkaBroker) -> None:
+    topic = f"vidface-never-{uuid.uuid4().hex[:8]}"
+    sink = KafkaSink([kafka_broker.bootstrap], topic, create_topic=NewTopic(replication_factor=3))
+    with pytest.raises(SinkError, match=r"[Rr]eplication") as caught:
+        sink.deliver(numbered(1))
+    sink.close()
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("factor", "least"),
+    [pytest.param(1, "1", id="one"), pytest.param(2, "1", id="two"), pytest.param(3, "2", id="three")],
+)
+def test_a_topics_settings(factor: int, least: str) -> None:
+    assert NewTopic(replication_factor=factor, retention_h=24).settings() == {
+        "cleanup.policy": "delete",
+        "retention.ms": "86400000",
+        "min.insync.replicas": least,
+    }
+
+
+def test_compressed_events_are_the_same_and_smaller(kafka_broker: KafkaBroker) -> None:
+    events = interleaved(100)
+    sizes = {}
+    for compression in ("none", "gzip"):
+        topic = f"vidface-{compression}-{uuid.uuid4().hex[:8]}"
+        kafka_broker.create_topic(topic)
+        sink = KafkaSink([kafka_broker.bootstrap], topic, compression=compression)
+        sink.deliver(events)
+        sink.close()
+        assert events_of(kafka_broker, topic) == events
+        logs = (kafka_broker.folder / "data" / f"{topic}-0").glob("*.log")
+        sizes[compression] = sum(len(log.read_bytes().rstrip(b"\0")) for log in logs)
+    assert sizes["gzip"] < sizes["none"] / 4
+
+
 def test_a_delivery_larger_than_a_batch_keeps_its_order(kafka_broker: KafkaBroker, kafka_topic: str) -> None:
     events = [camera_state(number, detail="x" * 20_000).to_event() for number in range(1, 61)]
     sink = KafkaSink([kafka_broker.bootstrap], kafka_topic)
@@ -342,3 +458,12 @@ def test_a_client_that_is_not_installed_is_named_with_what_to_install(monkeypatc
 def test_importing_the_sink_does_not_import_the_client() -> None:
     code = "import sys, pipeline.events.kafka; sys.exit('kafka' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0
+
+
+def test_the_client_computes_checksums_in_c() -> None:
+    client_module()
+    from kafka.record import util
+
+    data = bytes(range(256)) * 100
+    assert util._crc32c is not util.crc32c_py
+    assert util.calc_crc32c(memoryview(data)) == util.crc32c_py(data)

@@ -73,7 +73,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_missing(self) -> None:
-        held = [row[0] for row in self.outbox._writer.execute("SELECT seq FROM events ORDER BY seq")]
+        held = [row[0] for row in self.outbox._store._writer.execute("SELECT seq FROM events ORDER BY seq")]
         assert held == list(range(min(self.place.values()) + 1, len(self.events) + 1))
         for sink, place in self.place.items():
             assert self.outbox.pending(sink) == len(self.events) - place

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.events.payload import EVENT_TYPES, Answer, PreviousAnswer, SightingStage
-from tests.pipeline.events.examples import ALICE, NOON_NS, camera_state, sighting
+from tests.pipeline.events.examples import ALICE, NOON_NS, camera_state, dropped, sighting
 from tests.schemas import SCHEMAS, assert_valid, assert_valid_document, validator
 
 
@@ -65,6 +65,14 @@ def test_camera_states_obey_the_schema() -> None:
     assert (event.id, event.source) == ("lobby/1/state/1", "/vidface/berlin/cameras/lobby")
 
 
+def test_what_was_dropped_obeys_the_schema() -> None:
+    event = dropped().to_event(site="berlin")
+    assert_valid(event)
+    assert event.source == "/vidface/berlin/outboxes/3f9a0c12b4d5"
+    assert (event.id, event.subject, event.camera) == ("dropped/4/2", "vidface:outbox", "vidface:outbox")
+    assert dropped().to_event().source == "/vidface/outboxes/3f9a0c12b4d5"
+
+
 def test_a_camera_state_may_be_an_enum() -> None:
     class Name(StrEnum):
         LIVE = "live"
@@ -89,9 +97,7 @@ def test_contradictions_are_refused(stage: SightingStage, changes: dict[str, Any
 
 
 def test_there_is_a_schema_for_each_type_and_no_other() -> None:
-    names = {path.name for path in SCHEMAS.glob("vidface.sighting.*")} | {
-        path.name for path in SCHEMAS.glob("vidface.camera.*")
-    }
+    names = {path.name for path in SCHEMAS.glob("vidface.*")}
     assert names == {f"{event_type}.schema.json" for event_type in EVENT_TYPES}
     for event_type in EVENT_TYPES:
         schema = validator(event_type).schema

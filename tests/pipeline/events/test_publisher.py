@@ -34,6 +34,18 @@ def open_outbox(tmp_path: Path) -> Iterator[Open]:
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sink-")]
 
 
+class NotedWaits(threading.Event):
+    """Keeps how long it was waited for, and waits for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.noted.append(timeout)
+        return self.is_set()
+
+
 class HangingSink:
     """Delivers nothing until it is closed."""
 
@@ -223,3 +235,45 @@ def test_stopping_what_never_started_closes_the_sinks(open_outbox: Open) -> None
 )
 def test_backoff(failures: int, delay_s: float) -> None:
     assert Backoff().delay_s(failures) == pytest.approx(delay_s)
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "waited_s"),
+    [
+        pytest.param(None, 0.5, id="nothing-asked"),
+        pytest.param(0.1, 0.5, id="less-than-our-own-wait"),
+        pytest.param(30.0, 30.0, id="more"),
+        pytest.param(1e9, 3600.0, id="years"),
+    ],
+)
+def test_a_sink_may_be_asked_to_wait(open_outbox: Open, asked_s: float | None, waited_s: float) -> None:
+    outbox = open_outbox("memory")
+    memory = MemorySink()
+    sink = FailingSink(memory, [SinkError("busy", retry_after_s=asked_s)])
+    publisher = Publisher(outbox, [sink], backoff=Backoff(initial_s=0.5, max_s=0.5))
+    waits = publisher._lanes[0]._stopping = NotedWaits()
+    outbox.append(numbered(1))
+    publisher.start()
+    memory.wait_for(1)
+    waits.set()
+    publisher.stop()
+    assert waits.noted == [waited_s]
+
+
+def test_a_sink_may_have_its_own_backoff(open_outbox: Open) -> None:
+    outbox = open_outbox("a", "b")
+    memories = [MemorySink("a"), MemorySink("b")]
+    sinks = [FailingSink(memory, [SinkError("away")]) for memory in memories]
+    publisher = Publisher(
+        outbox, sinks, backoff=Backoff(initial_s=1.0), backoffs={"b": Backoff(initial_s=7.0, max_s=9.0)}
+    )
+    waits = [NotedWaits() for _ in sinks]
+    for lane, noted in zip(publisher._lanes, waits, strict=True):
+        lane._stopping = noted
+    outbox.append(numbered(1))
+    publisher.start()
+    for memory, noted in zip(memories, waits, strict=True):
+        memory.wait_for(1)
+        noted.set()
+    publisher.stop()
+    assert [noted.noted for noted in waits] == [[1.0], [7.0]]

@@ -9,7 +9,7 @@ from pipeline.events.errors import EventMalformed
 from pipeline.events.event import Event
 from pipeline.events.payload import Answer, SightingPayload, SightingStage
 from pipeline.events.read import payload_of
-from tests.pipeline.events.examples import camera_state, sighting
+from tests.pipeline.events.examples import camera_state, dropped, sighting
 
 
 def transported(event: Event) -> Event:
@@ -44,6 +44,10 @@ def test_a_cameras_state_comes_back(changes: dict[str, Any]) -> None:
     assert payload_of(transported(payload.to_event())) == payload
 
 
+def test_what_was_dropped_comes_back() -> None:
+    assert payload_of(transported(dropped().to_event(site="berlin"))) == dropped()
+
+
 def test_what_is_new_is_passed_over() -> None:
     event = sighting().to_event()
     newer = replace(event, data={**event.data, "liveness": {"score": 0.9}})
@@ -67,6 +71,9 @@ def test_what_is_new_is_passed_over() -> None:
         ({"landmarks": [[1, 2]] * 4}, "unpack"),
         ({"frame": {"index": 1}}, "lacks 'pts_s'"),
         ({"models": None}, "models is None"),
+        ({"quality": float("nan")}, "quality is nan, not a finite number"),
+        ({"box": [1, 2, 3, float("inf")]}, "box is inf"),
+        ({"landmarks": [[1, float("nan")]] * 5}, "landmarks is nan"),
     ],
 )
 def test_what_is_malformed_is_told(changes: dict[str, Any], said: str) -> None:
@@ -74,6 +81,20 @@ def test_what_is_malformed_is_told(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(EventMalformed, match=said) as caught:
         payload_of(replace(event, data={**event.data, **changes}))
     assert event.id in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({"id": "lobby/2/7/4"}, "make it 'lobby/2/7/3'", id="another-id"),
+        pytest.param({"source": "/vidface/cameras/gate"}, "its source is", id="another-source"),
+        pytest.param({"camera": "gate", "subject": "gate"}, "of the camera 'lobby'", id="another-camera"),
+    ],
+)
+def test_a_key_that_does_not_follow_from_the_data_is_refused(changes: dict[str, Any], said: str) -> None:
+    """Else one event could be told twice, under two ids, to who drops repeats."""
+    with pytest.raises(EventMalformed, match=said):
+        payload_of(replace(sighting().to_event(), **changes))
 
 
 @pytest.mark.parametrize("field", sorted(set(sighting().to_event().data) - {"sighting"}))

@@ -86,7 +86,7 @@ KNOWN = [
     ),
     pytest.param(PermissionError(13, "Permission denied", "/srv/x"), 1, "os_error", "/srv/x: Permission", id="denied"),
     pytest.param(
-        ModuleNotFoundError("x", name="openvino.runtime"), 1, "engine_missing", "install vidface[cpu]", id="no engine"
+        ModuleNotFoundError("x", name="openvino.runtime"), 1, "engine_missing", "install 'vidface[cpu]'", id="no engine"
     ),
     pytest.param(MemoryError(), 1, "out_of_memory", "not enough memory", id="memory"),
     pytest.param(KeyError("k"), 1, "internal_error", "KeyError: 'k' (this is a bug", id="a bug"),

@@ -111,6 +111,20 @@ def test_which_sink(write_config: WriteConfig, sinks: str, name: str | None, cho
     assert choose_sink(place, name).type == chosen
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("home", "'home' is of type mqtt, which cannot be read back", id="by-name"),
+        pytest.param(None, "no sink can be read back; add one of type jsonl or kafka", id="the-only-one"),
+    ],
+)
+def test_a_sink_that_cannot_be_read_back(write_config: WriteConfig, name: str | None, reason: str) -> None:
+    sinks = "sinks: [{type: mqtt, name: home, server: 'b:1883'}]"
+    place = find_place(write_config(f"cameras: [{{id: a, source: b}}]\n{sinks}"), None)
+    with pytest.raises(NothingToTail, match=reason):
+        choose_sink(place, name)
+
+
 def test_no_such_sink(tmp_path: Path) -> None:
     with pytest.raises(NothingToTail, match="there are: jsonl"):
         choose_sink(find_place(None, tmp_path), "kafka")

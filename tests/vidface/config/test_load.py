@@ -8,7 +8,7 @@ from streams.spec import DecodeDevice
 from tests.vidface.conftest import WriteConfig
 from vidface.assemble import source_spec
 from vidface.config import JsonlSinkConfig, KafkaSinkConfig, load_config
-from vidface.config.load import NOT_USED
+from vidface.config.secrets import NOT_USED
 from vidface.errors import ConfigError
 
 CAMERA = "cameras: [{id: lobby, source: lobby.mp4}]\n"
@@ -251,11 +251,13 @@ BAD = [
     ),
     pytest.param(CAMERA + "data_dir: ''\n", ["data_dir: expected a path that is not empty"], id="no data folder"),
     pytest.param(
-        CAMERA + "sinks: [{path: x}]", ["sinks[0].type: is missing; expected one of jsonl, kafka"], id="no type"
+        CAMERA + "sinks: [{path: x}]",
+        ["sinks[0].type: is missing; expected one of jsonl, kafka, mqtt, webhook"],
+        id="no type",
     ),
     pytest.param(
-        CAMERA + "sinks: [{type: webhook}]",
-        ["sinks[0].type: expected one of jsonl, kafka; given 'webhook'"],
+        CAMERA + "sinks: [{type: webhok}]",
+        ["sinks[0].type: expected one of jsonl, kafka, mqtt, webhook; given 'webhok'"],
         id="a strange sink",
     ),
     pytest.param(

@@ -1,0 +1,85 @@
+"""A pipeline in a process of its own that emits events for ever, to be killed.
+
+``python -m tests.e2e.emitter FOLDER SERVER TOPIC``. It is what `vidface serve` runs (runtime, scheduler, tracker,
+decisions, outbox, publisher, Kafka sink), but cameras and models are the shipped fakes. What was emitted is noted in
+``FOLDER/emitted.txt``, a line ``camera id`` an event, when the outbox has taken it and not before: whoever finds a line
+there may ask where the event is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.events.event import Event
+from pipeline.events.kafka import KafkaSink
+from pipeline.events.outbox import Outbox
+from pipeline.events.publisher import Publisher
+from streams.fake import Play, Step
+from tests.pipeline.stage import SIZE_WH, Stage, Walk, scene
+
+CAMERAS = 8
+PEOPLE = 15
+STAYS_FRAMES = 6
+"""How long each face stays: long enough to be confirmed and identified."""
+
+SCENE_FRAMES = 20 * STAYS_FRAMES
+ROUNDS = 100_000
+
+
+def scripts() -> dict[str, Sequence[Step]]:
+    """Each camera's endless script: three faces at a time, each gone after a few frames, the next far from it."""
+    found: dict[str, Sequence[Step]] = {}
+    for camera in range(CAMERAS):
+        walks = [
+            Walk(
+                person=(camera + 3 * turn + place) % PEOPLE,
+                x=20 + 210 * place,
+                y=10 if turn % 2 else SIZE_WH[1] - 110,
+                speed=2,
+                enters=turn * STAYS_FRAMES,
+                leaves=(turn + 1) * STAYS_FRAMES,
+            )
+            for turn in range(SCENE_FRAMES // STAYS_FRAMES)
+            for place in range(3)
+        ]
+        found[f"camera-{camera}"] = (Play(pictures=scene(SCENE_FRAMES, *walks)),) * ROUNDS
+    return found
+
+
+def main(folder: Path, server: str, topic: str) -> None:
+    """Emit until SIGTERM; then deliver what is left, and end."""
+    sink = KafkaSink([server], topic, connect_timeout_s=2.0, delivery_timeout_s=5.0)
+    note = os.open(folder / "emitted.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    enough = threading.Event()
+    with Outbox.open(folder / "outbox.db", [sink.name]) as outbox:
+
+        def emit(events: Sequence[Event]) -> None:
+            outbox.append(events)
+            os.write(note, "".join(f"{event.camera} {event.id}\n" for event in events).encode())
+
+        stage = Stage(
+            folder,
+            scripts(),
+            emit=emit,
+            publisher=Publisher(outbox, [sink]),
+            next_epoch=outbox.next_epoch,
+            next_state_number=outbox.next_state_number,
+        )
+        signal.signal(signal.SIGTERM, lambda *_: enough.set())
+        with stage.runtime() as runtime:
+            while not enough.wait(0.1):
+                runtime.wait(0)
+            runtime.stop()
+        left = outbox.pending(sink.name)
+        if left:
+            sys.exit(f"{left} events are still in the outbox")
+    os.close(note)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
