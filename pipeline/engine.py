@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -219,6 +220,16 @@ def _import_openvino() -> Any:
     return openvino
 
 
+@cache
+def _openvino_core() -> Any:
+    """OpenVINO, once a process and never let go.
+
+    Its CPU plugin gives the thread that uses it a stack of its own for signal handlers, and unmaps that when the last
+    core goes, from whichever thread that happens in: the next signal would then kill the process.
+    """
+    return _import_openvino().Core()
+
+
 class OpenVinoEngine:
     """A model compiled by OpenVINO for the CPU: once for each picture size, for one picture at a time.
 
@@ -229,7 +240,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, model: bytes, output_names: Sequence[str], options: EngineOptions, *, label: str) -> None:
-        self._core = _import_openvino().Core()
+        self._core = _openvino_core()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = options.precision
         if precision is Precision.AUTO:

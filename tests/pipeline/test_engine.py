@@ -278,5 +278,39 @@ def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+OPENED_AND_LET_GO = """
+import gc, signal, sys, threading
+from pathlib import Path
+import numpy as np
+from pipeline.engine import *
+from pipeline.graph import Preprocessing
+
+def opened():
+    return open_engine(Path(sys.argv[1]), input_name="input", output_names=["embedding"],
+        preprocessing=Preprocessing(mean=(0, 0, 0), scale=1.0),
+        options=EngineOptions(backend=Backend.OPENVINO, device=Device.CPU))
+
+engines = [opened()]
+engines[0].run({"input": np.zeros((1, 112, 112, 3), np.uint8)})
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_a_signal_does_no_harm_when_the_last_engine_is_gone(model_paths: Mapping[str, Path]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED_AND_LET_GO, str(model_paths[DEFAULT_EMBEDDER])],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_usable_cpus_are_at_least_one() -> None:
     assert usable_cpus() >= 1
