@@ -229,6 +229,9 @@ class KafkaSink:
         cause = f"{error} ({complaint})" if complaint and complaint not in str(error) else str(error)
         if "not found in cluster metadata" in cause:
             cause = "there is no such topic and the broker makes none by itself; create it, or ask its owner to"
+        if self._security.sasl_mechanism and "disconnected" in cause and not _TELLING.search(cause):
+            # A broker hangs up when it has refused a login, and the client may see that before the refusal.
+            cause += "; a broker hangs up after a failed authentication: check username, password and sasl_mechanism"
         return self._security.scrub(
             f"Kafka at {','.join(self._servers)}, topic {self._topic}: {cause or type(error).__name__}"
         )
