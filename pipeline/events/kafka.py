@@ -25,7 +25,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from pipeline.events.errors import EventMalformed, EventRefused, KafkaMissing, SinkError
 from pipeline.events.event import Event
@@ -36,6 +36,7 @@ from pipeline.events.kafka_topic import NewTopic, ensure_topic
 _PIECE_BYTES: Final = 256 * 1024
 _BATCH_BYTES: Final = 512 * 1024
 _RECORD_OVERHEAD_BYTES: Final = 512  # headers, and more
+_Record: TypeAlias = tuple[Event, bytes, bytes, list[tuple[str, bytes]]]  # and its key, value and headers
 _SERVER: Final = re.compile(r"[^\s/@,]+:[0-9]{1,5}")
 _TOPIC: Final = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
 
@@ -192,14 +193,13 @@ class KafkaSink:
                 reasons.append(f"{server}: {error.strerror or error}")
         raise SinkError(f"no server can be reached ({'; '.join(reasons)}); start it, or correct bootstrap_servers")
 
-    def _send(self, piece: Sequence[Event], producer: Any) -> None:
-        """Send events that fit into one batch a partition, and wait for all of them."""
+    def _send(self, piece: Sequence[_Record], producer: Any) -> None:
+        """Send records that fit into one batch a partition, and wait for all of them."""
         from kafka.errors import KafkaError, MessageSizeTooLargeError
 
         futures: list[Any] = []
         refusal: Exception | None = None
-        for event in piece:
-            key, value, headers = event.to_kafka()
+        for _, key, value, headers in piece:
             try:
                 futures.append(producer.send(self._topic, key=key, value=value, headers=headers))
             except MessageSizeTooLargeError as error:
@@ -214,11 +214,11 @@ class KafkaSink:
             try:
                 future.get(timeout=wait_s)
             except MessageSizeTooLargeError as error:
-                raise EventRefused(self._too_large(piece[position], error), delivered=position) from error
+                raise EventRefused(self._too_large(piece[position][0], error), delivered=position) from error
             except KafkaError as error:
                 raise SinkError(str(error), delivered=position) from error
         if refusal is not None:
-            raise EventRefused(self._too_large(piece[len(futures)], refusal), delivered=len(futures)) from refusal
+            raise EventRefused(self._too_large(piece[len(futures)][0], refusal), delivered=len(futures)) from refusal
 
     def _too_large(self, event: Event, error: Exception) -> str:
         return f"Kafka topic {self._topic} does not take event {event.id}, it is too large: {error}"
@@ -316,17 +316,17 @@ def _event_of(record: Any) -> Event:
         raise EventMalformed(f"{place}: {error}") from error
 
 
-def _pieces(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Cut events, in their order, into runs that fit into one record batch."""
-    piece: list[Event] = []
+def _pieces(events: Sequence[Event]) -> Iterator[list[_Record]]:
+    """Cut events, in their order, into runs of records that fit into one record batch."""
+    piece: list[_Record] = []
     size = 0
     for event in events:
-        key, value, _ = event.to_kafka()
+        key, value, headers = event.to_kafka()
         weight = len(key) + len(value) + _RECORD_OVERHEAD_BYTES
         if piece and size + weight > _PIECE_BYTES:
             yield piece
             piece, size = [], 0
-        piece.append(event)
+        piece.append((event, key, value, headers))
         size += weight
     if piece:
         yield piece

@@ -1,6 +1,6 @@
 """A pipeline in a process of its own that emits events for ever, to be killed.
 
-``python -m tests.e2e.emitter FOLDER SERVER TOPIC``. It is what `vidface serve` runs (runtime, scheduler, tracker,
+``python -m tests.e2e.emitter FOLDER SERVER TOPIC [FPS]``. It is what `vidface serve` runs (runtime, scheduler, tracker,
 decisions, outbox, publisher, Kafka sink), but cameras and models are the shipped fakes. What was emitted is noted in
 ``FOLDER/emitted.txt``, a line ``camera id`` an event, when the outbox has taken it and not before: whoever finds a line
 there may ask where the event is.
@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.events.event import Event
@@ -20,7 +21,8 @@ from pipeline.events.kafka import KafkaSink
 from pipeline.events.outbox import Outbox
 from pipeline.events.publisher import Publisher
 from streams.fake import Play, Step
-from tests.pipeline.stage import SIZE_WH, Stage, Walk, scene
+from streams.frame import Frame
+from tests.pipeline.stage import SIZE_WH, OnFrame, Stage, Walk, scene
 
 CAMERAS = 8
 PEOPLE = 15
@@ -51,7 +53,24 @@ def scripts() -> dict[str, Sequence[Step]]:
     return found
 
 
-def main(folder: Path, server: str, topic: str) -> None:
+def paced(fps: float) -> Callable[[OnFrame], OnFrame]:
+    """Lets each camera deliver so many frames a second; as fast as can be where it is 0."""
+
+    def pace(deliver: OnFrame) -> OnFrame:
+        due_s = time.monotonic()
+
+        def put(frame: Frame) -> None:
+            nonlocal due_s
+            due_s = max(due_s + 1 / fps, time.monotonic() - 1.0)  # what is late for longer is not made up for
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            deliver(frame)
+
+        return put
+
+    return pace if fps else lambda deliver: deliver
+
+
+def main(folder: Path, server: str, topic: str, fps: float = 0.0) -> None:
     """Emit until SIGTERM; then deliver what is left, and end."""
     sink = KafkaSink([server], topic, connect_timeout_s=2.0, delivery_timeout_s=5.0)
     note = os.open(folder / "emitted.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -69,6 +88,7 @@ def main(folder: Path, server: str, topic: str) -> None:
             publisher=Publisher(outbox, [sink]),
             next_epoch=outbox.next_epoch,
             next_state_number=outbox.next_state_number,
+            on_frame=paced(fps),
         )
         signal.signal(signal.SIGTERM, lambda *_: enough.set())
         with stage.runtime() as runtime:
@@ -82,4 +102,4 @@ def main(folder: Path, server: str, topic: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], *map(float, sys.argv[4:]))
