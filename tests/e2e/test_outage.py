@@ -22,5 +22,5 @@ def test_an_outage_of_the_broker_loses_nothing(
     with capsys.disabled():
         print(f"\n{outage}")  # noqa: T201 - the figures are the result
     assert outage.lost == 0
-    assert outage.backlog > 1000, "the broker was not away for long enough to show anything"
+    assert outage.backlog > 100, "the broker was not away for long enough to show anything"
     assert outage.during_per_s > outage.before_per_s / 2, "the pipeline waits for the broker"
