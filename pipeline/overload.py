@@ -27,10 +27,10 @@ WINDOW_S: Final = 5.0
 PASSED_OVER: Final = frozenset({"superseded", "expired"})
 """What becomes of frames that were due and that the machine had no time for; see `metrics.FrameCounts`."""
 
-SKIPPED: Final = frozenset(why.value for why in Skipped)
+SKIPPED: Final = tuple(why.value for why in Skipped)
 """Likewise of frames, due or not, that were not even decoded."""
 
-LEFT_OUT: Final = PASSED_OVER | SKIPPED
+LEFT_OUT: Final = PASSED_OVER.union(SKIPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,9 @@ from vidface.config.model import DEFAULT_DATA_DIR, Config
 from vidface.errors import UsageError
 from weights.manifest import DEFAULT_EMBEDDER, load_manifest
 
+GALLERY_FILE = "gallery.db"
+OUTBOX_FILE = "outbox.db"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -27,12 +30,12 @@ class Place:
     @property
     def gallery_path(self) -> Path:
         """The gallery's file."""
-        return self.data_dir / "gallery.db"
+        return self.data_dir / GALLERY_FILE
 
     @property
     def outbox_path(self) -> Path:
         """The outbox's file."""
-        return self.data_dir / "outbox.db"
+        return self.data_dir / OUTBOX_FILE
 
     @property
     def events_path(self) -> Path:

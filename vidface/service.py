@@ -38,12 +38,10 @@ from vidface.assemble import (
 from vidface.config.model import SOURCE_FIELDS, Config
 from vidface.config.secrets import mask_text
 from vidface.errors import BadInput
+from vidface.place import GALLERY_FILE, OUTBOX_FILE
 from vidface.status import CameraStatus, Phase, ServiceStatus
 from vidface.version import installed_version
 from weights.progress import Progress
-
-GALLERY_FILE = "gallery.db"
-OUTBOX_FILE = "outbox.db"
 
 
 class Service:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.events.event import Event
+from tests.e2e.emitter import emitted_count, emitted_in, log_of, started
 from tests.e2e.topic import records_of
-from tests.pipeline.stage import enrol
 from tests.services.kafka import KafkaBroker
 
 PATIENCE_S = 120.0
@@ -93,7 +93,6 @@ class CrashRun:
             TimeoutError: Nothing was emitted for long, or the end took too long.
         """
         began_s = time.monotonic()
-        enrol(self.folder / "gallery.db", {"Ada": 1, "Bob": 2})
         chance = random.Random(self.seed)
         moments = sorted(
             [(chance.uniform(0.02, 0.98) * events, "pipeline") for _ in range(kills)]
@@ -116,14 +115,8 @@ class CrashRun:
             self._kill()
         return self._verdict(kills, broker_kills, time.monotonic() - began_s)
 
-    @property
-    def _note(self) -> Path:
-        return self.folder / "emitted.txt"
-
     def _start(self) -> None:
-        command = [sys.executable, "-m", "tests.e2e.emitter", str(self.folder), self.broker.bootstrap, self.topic]
-        with (self.folder / "emitter.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._process = started(self.folder, self.broker.bootstrap, self.topic)
 
     def _kill(self) -> None:
         process, self._process = self._process, None
@@ -137,31 +130,24 @@ class CrashRun:
         try:
             status = self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"the pipeline did not end: {self._log()}") from None
+            raise TimeoutError(f"the pipeline did not end: {log_of(self.folder)}") from None
         if status != 0:
-            raise RuntimeError(f"the pipeline ended with {status}: {self._log()}")
-
-    def _log(self) -> str:
-        return (self.folder / "emitter.log").read_text(errors="replace")[-2000:]
-
-    def _emitted(self) -> int:
-        return self._note.read_bytes().count(b"\n") if self._note.exists() else 0
+            raise RuntimeError(f"the pipeline ended with {status}: {log_of(self.folder)}")
 
     def _wait_for(self, events: float) -> None:
         """Wait until so many were emitted."""
         last, since_s = -1, time.monotonic()
-        while (emitted := self._emitted()) < events:
+        while (emitted := emitted_count(self.folder)) < events:
             if emitted != last:
                 last, since_s = emitted, time.monotonic()
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() - since_s > PATIENCE_S:
-                raise TimeoutError(f"after {emitted} of {events:.0f} events nothing came: {self._log()}")
+                raise TimeoutError(f"after {emitted} of {events:.0f} events nothing came: {log_of(self.folder)}")
             time.sleep(0.02)  # another process's progress: there is nothing to wait on
 
     def _verdict(self, kills: int, broker_kills: int, seconds: float) -> Verdict:
         emitted: dict[str, list[str]] = defaultdict(list)
-        for line in self._note.read_text().splitlines():
-            camera, event_id = line.split(" ")
+        for camera, event_id in emitted_in(self.folder):
             emitted[camera].append(event_id)
         arrived: dict[str, list[str]] = defaultdict(list)
         records = records_of(self.broker, self.topic)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,7 +23,10 @@ from pipeline.events.outbox import Outbox
 from pipeline.events.publisher import Publisher
 from streams.fake import Play, Step
 from streams.frame import Frame
-from tests.pipeline.stage import SIZE_WH, OnFrame, Stage, Walk, scene
+from tests.pipeline.stage import SIZE_WH, OnFrame, Stage, Walk, enrol, scene
+
+_NOTE = "emitted.txt"
+_LOG = "emitter.log"
 
 CAMERAS = 8
 PEOPLE = 15
@@ -31,6 +35,33 @@ STAYS_FRAMES = 6
 
 SCENE_FRAMES = 20 * STAYS_FRAMES
 ROUNDS = 100_000
+
+
+def started(folder: Path, server: str, topic: str, fps: float = 0.0) -> subprocess.Popen[bytes]:
+    """Start one, in a folder with a gallery or one that gets it now."""
+    if not (folder / "gallery.db").exists():
+        enrol(folder / "gallery.db", {"Ada": 1, "Bob": 2})
+    command = [sys.executable, "-m", "tests.e2e.emitter", str(folder), server, topic, str(fps)]
+    with (folder / _LOG).open("ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def emitted_in(folder: Path) -> list[tuple[str, str]]:
+    """Camera and id of each event that was emitted, in order."""
+    note = folder / _NOTE
+    lines = note.read_text().splitlines() if note.exists() else []
+    return [(camera, event_id) for camera, event_id in (line.split(" ") for line in lines)]
+
+
+def emitted_count(folder: Path) -> int:
+    """How many they are so far."""
+    note = folder / _NOTE
+    return note.read_bytes().count(b"\n") if note.exists() else 0
+
+
+def log_of(folder: Path) -> str:
+    """The end of what it said."""
+    return (folder / _LOG).read_text(errors="replace")[-2000:]
 
 
 def scripts() -> dict[str, Sequence[Step]]:
@@ -73,7 +104,7 @@ def paced(fps: float) -> Callable[[OnFrame], OnFrame]:
 def main(folder: Path, server: str, topic: str, fps: float = 0.0) -> None:
     """Emit until SIGTERM; then deliver what is left, and end."""
     sink = KafkaSink([server], topic, connect_timeout_s=2.0, delivery_timeout_s=5.0)
-    note = os.open(folder / "emitted.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    note = os.open(folder / _NOTE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     enough = threading.Event()
     with Outbox.open(folder / "outbox.db", [sink.name]) as outbox:
 

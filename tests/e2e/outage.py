@@ -14,12 +14,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.events.outbox_view import OutboxView
 from tests.e2e.crash import PATIENCE_S, own_broker
+from tests.e2e.emitter import emitted_count, emitted_in, log_of, started
 from tests.e2e.topic import records_of
-from tests.pipeline.stage import enrol
 from tests.services.kafka import KafkaBroker
 
 FPS = 15.0
@@ -76,15 +75,9 @@ class OutageRun:
             away_s: How long the broker is away.
             around_s: How long the rate is measured before and after.
         """
-        enrol(self.folder / "gallery.db", {"Ada": 1, "Bob": 2})
-        command = [
-            *(sys.executable, "-m", "tests.e2e.emitter"),
-            *(str(self.folder), self.broker.bootstrap, self.topic, str(FPS)),
-        ]
-        with (self.folder / "emitter.log").open("ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = started(self.folder, self.broker.bootstrap, self.topic, FPS)
         try:
-            self._until(lambda: self._emitted() > 1000, process)
+            self._until(lambda: emitted_count(self.folder) > 1000, process)
             before = self._rate(around_s)
             self.broker.kill()
             during = self._rate(away_s)
@@ -93,12 +86,15 @@ class OutageRun:
             after = self._rate(around_s)
             process.send_signal(signal.SIGTERM)
             if process.wait(PATIENCE_S) != 0:
-                raise RuntimeError((self.folder / "emitter.log").read_text(errors="replace")[-2000:])
+                raise RuntimeError(log_of(self.folder))
         finally:
             process.kill()
             process.wait()
-        emitted = {tuple(line.split(" ")) for line in (self.folder / "emitted.txt").read_text().splitlines()}
-        arrived = {(record.key.decode(), dict(record.headers)["ce_id"].decode()) for record in self._records()}
+        emitted = set(emitted_in(self.folder))
+        arrived = {
+            (record.key.decode(), dict(record.headers)["ce_id"].decode())
+            for record in records_of(self.broker, self.topic)
+        }
         return Outage(
             away_s=away_s,
             before_per_s=before,
@@ -110,18 +106,11 @@ class OutageRun:
             lost=len(emitted - arrived),
         )
 
-    def _records(self) -> list[Any]:
-        return records_of(self.broker, self.topic)
-
-    def _emitted(self) -> int:
-        note = self.folder / "emitted.txt"
-        return note.read_bytes().count(b"\n") if note.exists() else 0
-
     def _rate(self, seconds: float) -> float:
         """Events emitted a second, while nothing is done."""
-        began, began_s = self._emitted(), time.monotonic()
+        began, began_s = emitted_count(self.folder), time.monotonic()
         time.sleep(seconds)  # what is measured is another process
-        return (self._emitted() - began) / (time.monotonic() - began_s)
+        return (emitted_count(self.folder) - began) / (time.monotonic() - began_s)
 
     def _pending(self) -> int:
         with OutboxView.open(self.folder / "outbox.db") as view:
@@ -133,21 +122,21 @@ class OutageRun:
         while (waiting := self._pending()) >= backlog:
             backlog = waiting
             self._alive(process)
-        began, began_s = self._emitted(), time.monotonic()
+        began, began_s = emitted_count(self.folder), time.monotonic()
         self._until(lambda: self._pending() < DRAINED, process)
-        return backlog, time.monotonic() - began_s, waiting + self._emitted() - began
+        return backlog, time.monotonic() - began_s, waiting + emitted_count(self.folder) - began
 
     def _until(self, done: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
         deadline_s = time.monotonic() + PATIENCE_S
         while not done():
             self._alive(process)
             if time.monotonic() > deadline_s:
-                raise TimeoutError((self.folder / "emitter.log").read_text(errors="replace")[-2000:])
+                raise TimeoutError(log_of(self.folder))
             time.sleep(0.02)
 
     def _alive(self, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
-            raise RuntimeError((self.folder / "emitter.log").read_text(errors="replace")[-2000:])
+            raise RuntimeError(log_of(self.folder))
 
 
 def main() -> None:

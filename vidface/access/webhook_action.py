@@ -1,17 +1,14 @@
 """A door that an HTTP server opens: one signed POST, never repeated, never redirected.
 
-The signature is that of Standard Webhooks 1.0 (https://www.standardwebhooks.com), for which most languages have a
-library: ``webhook-signature`` is ``v1,`` and the base64 of HMAC-SHA256, by the secret's bytes, over
-``{webhook-id}.{webhook-timestamp}.{body}``. ``webhook-id`` is the same for the same opening and for no other. A
-receiver checks the signature, refuses an id that it has seen, and opens nothing after the body's ``expires_at``.
+The signature is that of :mod:`pipeline.events.webhook_signature`; ``webhook-id`` is the same for the same opening and
+for no other. A receiver checks the signature, refuses an id that it has seen, and opens nothing after the body's
+``expires_at``.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
-import hmac
 import http.client
 import json
 import socket
@@ -22,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.events.webhook_signature import WebhookSecret, signature_headers
 from vidface.access.action import Opening
 from vidface.access.errors import ActionFailed, ActionTimedOut
 
@@ -102,18 +100,14 @@ class WebhookAction:
         return (self._parts.path or "/") + query
 
     def _headers(self, opening: Opening, body: bytes) -> dict[str, str]:
-        message, stamp = message_id(opening), str(int(self._now_s()))
-        headers = {
+        message = message_id(opening)
+        secrets = () if self._key is None else (WebhookSecret(self._key),)
+        return {
             "content-type": "application/json",
             "user-agent": "vidface",
             "idempotency-key": message,
-            "webhook-id": message,
-            "webhook-timestamp": stamp,
+            **signature_headers(secrets, message, int(self._now_s()), body),
         }
-        if self._key is not None:
-            signature = hmac.digest(self._key, f"{message}.{stamp}.".encode() + body, "sha256")
-            headers["webhook-signature"] = "v1," + base64.b64encode(signature).decode()
-        return headers
 
 
 def message_id(opening: Opening) -> str:
@@ -128,13 +122,9 @@ def signing_key(secret: str) -> bytes:
         ValueError: It is none; the message does not hold it.
     """
     try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        return WebhookSecret.parse(secret).key
     except ValueError:
-        key = b""
-    if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-        # `from None`: the cause could quote the secret.
         raise ValueError("expected whsec_ and the base64 of 24 to 64 random bytes") from None
-    return key
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from vidface.assemble import identify_options
 from vidface.config.model import Config
 from vidface.errors import BadInput
 from vidface.evaluation.outputs import OutputsDiffer
-from vidface.service import GALLERY_FILE
+from vidface.place import GALLERY_FILE
 from weights import store
 from weights.manifest import load_manifest
 

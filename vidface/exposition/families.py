@@ -15,15 +15,12 @@ from prometheus_client.registry import Collector
 
 from pipeline.events.payload import EVENT_TYPES
 from pipeline.metrics import AGE_BOUNDS_S, AgeHistogram
-from streams.shed import Skipped
+from pipeline.overload import SKIPPED
 from streams.state import CameraStateName
 from vidface.status import Phase, ServiceStatus
 
 OUTCOMES = ("detected", "not_due", "superseded", "expired", "undelivered")
 """Told from the start, so that a rate sees the first of them; see `pipeline.metrics.FrameCounts`."""
-
-SKIPPED = tuple(why.value for why in Skipped)
-"""Likewise of live cameras: what became of frames that were never decoded."""
 
 DECODED = "decoded"
 """All frames. A metric of its own: as an outcome among the others it would count each frame twice in a sum."""

@@ -12,10 +12,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.events.payload import EVENT_TYPES
-from pipeline.overload import LEFT_OUT, CameraLoad
+from pipeline.overload import LEFT_OUT, SKIPPED, CameraLoad
 from streams.state import CameraStateName
 from tests.vidface.exposition.made import LOST, camera, service
-from vidface.exposition.families import FAMILIES, OUTCOMES, SKIPPED, new_registry
+from vidface.exposition.families import FAMILIES, OUTCOMES, new_registry
 from vidface.status import Phase, ServiceStatus
 
 
