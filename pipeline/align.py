@@ -27,6 +27,7 @@ TEMPLATE_XY: F32 = np.array(
 
 _STEPS = (np.arange(16, dtype=np.float32) + 0.5) * ALIGNED_PX / 16
 _GRID_XY: F32 = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(-1, 2).astype(np.float32)
+_EPS = np.finfo(np.float64).eps
 _CORNERS_XY: F32 = _GRID_XY[[0, 15, 240, 255]]
 
 
@@ -44,12 +45,15 @@ def similarity_transforms(landmarks_xy: F32, template_xy: F32 = TEMPLATE_XY) -> 
         ``(N, 2, 3)`` float32 matrices, picture to aligned. Points that all coincide give a scale of 0.
     """
     require_shape("landmarks_xy", landmarks_xy, (None, 5, 2))
-    z = landmarks_xy[..., 0].astype(np.float64) + 1j * landmarks_xy[..., 1]
+    points = landmarks_xy.astype(np.float64, order="C")
+    middle_z = points.sum(axis=1) / 5
+    points -= middle_z[:, None]
     w = template_xy[:, 0].astype(np.float64) + 1j * template_xy[:, 1]
-    z_mean, w_mean = z.mean(axis=1, keepdims=True), w.mean()
-    spread = np.sum(np.abs(z - z_mean) ** 2, axis=1)
-    a = np.sum(np.conj(z - z_mean) * (w - w_mean), axis=1) / np.maximum(spread, np.finfo(np.float64).eps)
-    b = w_mean - a * z_mean[:, 0]
+    w_mean = w.mean()
+    z = points.view(np.complex128)[..., 0]  # x and y lie beside each other, as real and imaginary part do
+    spread = np.vecdot(z, z).real
+    a = np.vecdot(z, w - w_mean) / np.maximum(spread, _EPS)
+    b = w_mean - a * (middle_z[:, 0] + 1j * middle_z[:, 1])
     matrices = np.empty((len(z), 2, 3), np.float32)
     matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 0, 2] = a.real, -a.imag, b.real
     matrices[:, 1, 0], matrices[:, 1, 1], matrices[:, 1, 2] = a.imag, a.real, b.imag
@@ -66,6 +70,8 @@ def inside_fractions(landmarks_xy: F32, size_wh: tuple[int, int]) -> F32:
     Returns:
         ``(N,)`` float32 in 0..1, counted on a grid of 16x16 points.
     """
+    if not len(landmarks_xy):
+        return np.empty(0, np.float32)
     matrices = similarity_transforms(landmarks_xy)
     fractions = _sampled_fractions(matrices, size_wh, _CORNERS_XY)
     cut = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ from streams.state import CameraState, CameraStateName
 
 MIN_QUALITY = 1e-3
 """A shot that was taken weighs something: a weighted mean needs weights over zero."""
+
+GALLERY_LOOK_NS: Final = 50_000_000
+"""While frames come, the gallery is looked at so often: it asks SQLite and the file system, and not for each frame."""
 
 RUNNERS_UP = 2
 """How many people a search returns: the best and who comes next."""
@@ -131,6 +135,7 @@ class Analysis:
         self._live = live_cameras
         self._clock = clock
         self._epochs: dict[str, _Epoch] = {}
+        self._looked_at_gallery_ns = -GALLERY_LOOK_NS
 
     def state(self, state: CameraState) -> None:
         """Take in a camera's change of state: a lost or ended camera's sightings end."""
@@ -148,7 +153,8 @@ class Analysis:
         """
         if len({each.frame.meta.camera for each in detected}) != len(detected):
             raise ValueError("a round takes at most one frame of each camera")
-        self.follow_gallery()
+        if self._clock.monotonic_ns() - self._looked_at_gallery_ns >= GALLERY_LOOK_NS:
+            self.follow_gallery()
         with self._times.measure("track", len(detected)):
             looked = [self._look(each) for each in detected]
         self._decide(self._take_shots(looked))
@@ -166,6 +172,7 @@ class Analysis:
 
     def follow_gallery(self) -> None:
         """See whether another process changed the gallery; if so every open sighting is decided anew, at once."""
+        self._looked_at_gallery_ns = self._clock.monotonic_ns()
         if not self._gallery.refresh():
             return
         self._identify = self._options_for(self._gallery.identity_count)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,20 +56,44 @@ class Canvas:
         Width and height are rounded to whole canvas pixels apart, so each axis has its own factor.
         """
         scaled_w, scaled_h = self.scaled_size_wh(size_wh)
-        factor = np.array([size_wh[0] / scaled_w, size_wh[1] / scaled_h], np.float32)
+        x, y = size_wh[0] / scaled_w, size_wh[1] / scaled_h
+        factors = np.array([x, y, x, y], np.float32)
         return Faces(
-            boxes_xyxy=faces.boxes_xyxy * np.tile(factor, 2),
+            boxes_xyxy=faces.boxes_xyxy * factors,
             scores=faces.scores,
-            landmarks_xy=faces.landmarks_xy * factor,
+            landmarks_xy=faces.landmarks_xy * factors[:2],
         )
 
     def blank_batch(self, count: int, fill_bgr: tuple[int, int, int]) -> NDArray[np.uint8]:
         """``(count, height, width, 3)`` uint8 filled with one colour."""
-        # A whole row is copied at once: filling pixel by pixel takes twenty times as long.
-        row = np.tile(np.array(fill_bgr, np.uint8), (self.width, 1))
         batch = np.empty((count, self.height, self.width, 3), np.uint8)
-        batch[:] = row
+        batch[:] = _row(self.width, fill_bgr)
         return batch
+
+    def letterbox(self, scaled: Sequence[NDArray[np.uint8]], fill_bgr: tuple[int, int, int]) -> NDArray[np.uint8]:
+        """Pictures that are scaled already, each at the top left of a canvas.
+
+        Args:
+            scaled: ``(h, w, 3)`` uint8, each of the size that `scaled_size_wh` gives.
+            fill_bgr: The colour beside them.
+
+        Returns:
+            ``(N, height, width, 3)`` uint8.
+        """
+        batch = np.empty((len(scaled), self.height, self.width, 3), np.uint8)
+        row = _row(self.width, fill_bgr)
+        for canvas, picture in zip(batch, scaled, strict=True):
+            height, width = picture.shape[:2]
+            canvas[:height, :width] = picture
+            canvas[:height, width:] = row[width:]
+            canvas[height:] = row
+        return batch
+
+
+@lru_cache(maxsize=16)
+def _row(width: int, fill_bgr: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A canvas's row of one colour: filling pixel by pixel takes twenty times as long."""
+    return np.tile(np.array(fill_bgr, np.uint8), (width, 1))
 
 
 DEFAULT_CANVAS = Canvas(width=640, height=384)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import cv2
 import numpy as np
@@ -114,8 +115,8 @@ def grow_to_faces(parts: Sequence[Rect], boxes_xyxy: F32, size_wh: tuple[int, in
     """
     width, height = size_wh
     faces: list[Rect] = [
-        (max(0, int(x0)), max(0, int(y0)), min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1))))
-        for x0, y0, x1, y1 in boxes_xyxy
+        (max(0, int(x0)), max(0, int(y0)), min(width, ceil(x1)), min(height, ceil(y1)))
+        for x0, y0, x1, y1 in boxes_xyxy.tolist()
     ]
     waiting, done = list(parts), list[Rect]()
     while waiting:

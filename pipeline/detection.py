@@ -68,10 +68,10 @@ class Detection:
             return list
         canvas = self._detector.canvas
         with self._times.measure("scale", len(frames)):
-            batch = canvas.blank_batch(len(frames), self._detector.fill_bgr)
-            for place, frame in enumerate(frames):
-                width, height = canvas.scaled_size_wh(frame.meta.size_wh)
-                batch[place, :height, :width] = frame.picture.scaled_bgr((width, height))
+            batch = canvas.letterbox(
+                [frame.picture.scaled_bgr(canvas.scaled_size_wh(frame.meta.size_wh)) for frame in frames],
+                self._detector.fill_bgr,
+            )
         plans = self._plans(frames, batch)
         whole = [place for place, plan in enumerate(plans) if plan.tiles is None]
         finish_whole = self._detector.submit(batch if len(whole) == len(frames) else batch[whole]) if whole else list
@@ -121,12 +121,13 @@ class Detection:
         Returns:
             What waits, and gives each tile's place and its faces in canvas pixels, in the order of `tiles`.
         """
+        rows_of: dict[int, list[int]] = defaultdict(list)
+        for row, (_place, tile) in enumerate(tiles):
+            rows_of[tile.side_px].append(row)
         begun: list[tuple[list[int], Callable[[], list[Faces]]]] = []
-        for side, detector in self._tile_detectors.items():
-            rows = [row for row, (_place, tile) in enumerate(tiles) if tile.side_px == side]
-            if rows:
-                pixels = np.stack([_cut(batch[tiles[row][0]], tiles[row][1]) for row in rows])
-                begun.append((rows, detector.submit(pixels)))
+        for side, rows in rows_of.items():
+            pixels = np.stack([_cut(batch[tiles[row][0]], tiles[row][1]) for row in rows])
+            begun.append((rows, self._tile_detectors[side].submit(pixels)))
 
         def finish() -> list[tuple[int, Faces]]:
             found: dict[int, Faces] = {}
@@ -149,7 +150,9 @@ class Detection:
             faces = watch.join(Plan(number=plan.number, tiles=None), whole)
         assert faces is not None  # a whole picture is never refused
         in_picture = self._detector.canvas.to_picture(faces, frame.meta.size_wh)
-        return DetectedFrame(frame=frame, faces=in_picture[in_picture.sizes_px >= self._min_face_px])
+        if self._min_face_px > 0:
+            in_picture = in_picture[in_picture.sizes_px >= self._min_face_px]
+        return DetectedFrame(frame=frame, faces=in_picture)
 
 
 def _cut(small: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
@@ -158,7 +161,9 @@ def _cut(small: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
 
 def _moved(faces: Faces, tile: Tile) -> Faces:
     """Faces in a tile's pixels to canvas pixels."""
-    corner = np.array([tile.x, tile.y], np.float32)
+    if not len(faces):
+        return faces
+    corners = np.array([tile.x, tile.y, tile.x, tile.y], np.float32)
     return Faces(
-        boxes_xyxy=faces.boxes_xyxy + np.tile(corner, 2), scores=faces.scores, landmarks_xy=faces.landmarks_xy + corner
+        boxes_xyxy=faces.boxes_xyxy + corners, scores=faces.scores, landmarks_xy=faces.landmarks_xy + corners[:2]
     )

@@ -256,6 +256,9 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": precision.value,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": self._parallel,
+            # Each picture size has threads of its own. Bound to processors, the first thread of every size would be on
+            # the same one, and wait there for the others while the next processor is idle.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             self._model = self._core.read_model(model)

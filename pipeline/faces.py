@@ -26,6 +26,8 @@ def require_shape(name: str, array: NDArray[np.generic], expected: tuple[int | N
     Raises:
         ShapeError: It states the expected and the actual shape.
     """
+    if array.shape == expected:
+        return
     same_rank = array.ndim == len(expected)
     if not same_rank or any(e is not None and e != a for e, a in zip(expected, array.shape, strict=False)):
         wanted = ", ".join("any" if e is None else str(e) for e in expected)
@@ -48,8 +50,11 @@ class Faces:
     landmarks_xy: F32
 
     def __post_init__(self) -> None:
-        require_shape("boxes_xyxy", self.boxes_xyxy, (None, 4))
         count = len(self.boxes_xyxy)
+        shapes = self.boxes_xyxy.shape, self.scores.shape, self.landmarks_xy.shape
+        if shapes == ((count, 4), (count,), (count, 5, 2)):
+            return  # the hot path makes thousands a second: what is wrong is looked for where something is
+        require_shape("boxes_xyxy", self.boxes_xyxy, (None, 4))
         require_shape("scores", self.scores, (count,))
         require_shape("landmarks_xy", self.landmarks_xy, (count, 5, 2))
 

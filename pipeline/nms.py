@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from pipeline.faces import F32
 
+_TINY = np.finfo(np.float32).tiny
+
 
 def iou_matrix(boxes_a: F32, boxes_b: F32) -> F32:
     """Intersection over union of each pair.
@@ -18,13 +20,17 @@ def iou_matrix(boxes_a: F32, boxes_b: F32) -> F32:
     Returns:
         ``(N, M)`` float32 in 0..1; 0 where both boxes have no area.
     """
-    top_left = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    bottom_right = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    overlap = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
-    area_a = np.prod(np.clip(boxes_a[:, 2:] - boxes_a[:, :2], 0, None), axis=1)
-    area_b = np.prod(np.clip(boxes_b[:, 2:] - boxes_b[:, :2], 0, None), axis=1)
-    union = area_a[:, None] + area_b[None, :] - overlap
-    return np.asarray(overlap / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
+    sides = np.minimum(boxes_a[:, None, 2:], boxes_b[:, 2:]) - np.maximum(boxes_a[:, None, :2], boxes_b[:, :2])
+    np.maximum(sides, 0, out=sides)
+    overlap = sides[..., 0] * sides[..., 1]
+    union = areas(boxes_a)[:, None] + areas(boxes_b) - overlap
+    return np.asarray(overlap / np.maximum(union, _TINY), np.float32)
+
+
+def areas(boxes_xyxy: F32) -> F32:
+    """``(N,)`` each box's area; 0 where its corners are the wrong way round."""
+    sides = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
 def suppress(boxes_xyxy: F32, scores: F32, iou_threshold: float) -> NDArray[np.intp]:
@@ -41,17 +47,16 @@ def suppress(boxes_xyxy: F32, scores: F32, iou_threshold: float) -> NDArray[np.i
     Returns:
         The kept rows, best score first.
     """
+    if len(scores) < 2:
+        return np.arange(len(scores))
     order = np.argsort(-scores, kind="stable")
-    overlaps = iou_matrix(boxes_xyxy[order], boxes_xyxy[order]) > iou_threshold
+    overlapping = iou_matrix(boxes_xyxy[order], boxes_xyxy[order]) > iou_threshold
     alive = np.ones(len(order), bool)
     kept: list[int] = []
     position = 0
-    while position < len(order):
+    while alive[position]:
         kept.append(position)
-        alive &= ~overlaps[position]
-        alive[: position + 1] = False
-        following = np.flatnonzero(alive)
-        if not len(following):
-            break
-        position = int(following[0])
-    return order[kept] if kept else np.empty(0, np.intp)
+        alive[position] = False
+        alive[overlapping[position]] = False
+        position = int(alive.argmax())  # the next that is alive; the first, which is not, when none is
+    return order[kept]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.canvas import Canvas
 from pipeline.change import ChangeOptions, Rect, Tile, changed_parts, cover, grow_to_faces
-from pipeline.faces import F32, Faces
+from pipeline.faces import Faces
 from pipeline.nms import suppress
 from streams.frame import FrameMeta
 
@@ -113,20 +113,24 @@ class Watch:
 
     def _joined(self, before: Faces, tiles: Sequence[Tile], found: Sequence[Faces]) -> Faces | None:
         """The faces before outside the cores, and those found inside; None where a face is cut or changed in part."""
-        kept = np.ones(len(before), bool)
-        changed = np.zeros(len(before), np.float32)
+        if not tiles:
+            return before
         parts = []
         for tile, faces in zip(tiles, found, strict=True):
-            new = faces[_middles_in(faces.boxes_xyxy, tile.cores)]
-            known_here = _middles_in(before.boxes_xyxy, tile.cores)
-            if self._cuts(tile, new.boxes_xyxy) or self._cuts(tile, before.boxes_xyxy[known_here]):
+            boxes = _rows(faces)
+            new = [row for row, box in enumerate(boxes) if _middle_in(box, tile.cores)]
+            if any(self._cuts(tile, boxes[row]) for row in new):
                 return None
-            kept &= ~known_here
-            parts.append(new)
-            for core in tile.cores:
-                changed += _covered_parts(before.boxes_xyxy, core)
-        if (kept & (changed > PARTLY)).any():
-            return None
+            parts.append(faces[new])
+        kept = []
+        for row, box in enumerate(_rows(before)):
+            seen_anew = [tile for tile in tiles if _middle_in(box, tile.cores)]
+            if any(self._cuts(tile, box) for tile in seen_anew):
+                return None
+            if not seen_anew:
+                kept.append(row)
+                if sum(_covered_part(box, core) for tile in tiles for core in tile.cores) > PARTLY:
+                    return None
         parts.append(before[kept])
         everyone = Faces(
             boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
@@ -135,32 +139,36 @@ class Watch:
         )
         return everyone[suppress(everyone.boxes_xyxy, everyone.scores, SAME_FACE_IOU)]
 
-    def _cuts(self, tile: Tile, boxes_xyxy: F32) -> bool:
+    def _cuts(self, tile: Tile, box: Box) -> bool:
         """Whether a box reaches an edge of the tile behind which the picture goes on."""
+        x0, y0, x1, y1 = box
         right, bottom = tile.x + tile.side_px, tile.y + tile.side_px
-        over = np.stack(
-            [
-                (boxes_xyxy[:, 0] <= tile.x) & (tile.x > 0),
-                (boxes_xyxy[:, 1] <= tile.y) & (tile.y > 0),
-                (boxes_xyxy[:, 2] >= right) & (right < self._canvas.width),
-                (boxes_xyxy[:, 3] >= bottom) & (bottom < self._canvas.height),
-            ]
+        return (
+            (x0 <= tile.x and tile.x > 0)
+            or (y0 <= tile.y and tile.y > 0)
+            or (x1 >= right and right < self._canvas.width)
+            or (y1 >= bottom and bottom < self._canvas.height)
         )
-        return bool(over.any())
 
 
-def _covered_parts(boxes_xyxy: F32, rect: Rect) -> F32:
-    """``(N,)`` the part of each box's area, 0..1, that a rectangle covers."""
-    low = np.maximum(boxes_xyxy[:, :2], np.array(rect[:2], np.float32))
-    high = np.minimum(boxes_xyxy[:, 2:], np.array(rect[2:], np.float32))
-    areas = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
-    return np.asarray(np.prod(np.clip(high - low, 0, None), axis=1) / np.maximum(areas, 1e-6), np.float32)
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom. A picture holds a handful of faces: for so few, plain numbers cost a third of arrays."""
 
 
-def _middles_in(boxes_xyxy: F32, rects: Sequence[Rect]) -> NDArray[np.bool_]:
-    """``(N,)`` whether each box's middle lies in one of some rectangles."""
-    middles = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-    inside = np.zeros(len(boxes_xyxy), bool)
-    for x0, y0, x1, y1 in rects:
-        inside |= (middles >= (x0, y0)).all(axis=1) & (middles < (x1, y1)).all(axis=1)
-    return inside
+def _rows(faces: Faces) -> list[Box]:
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in faces.boxes_xyxy.tolist()]
+
+
+def _covered_part(box: Box, rect: Rect) -> float:
+    """The part of a box's area, 0..1, that a rectangle covers."""
+    width = min(box[2], rect[2]) - max(box[0], rect[0])
+    height = min(box[3], rect[3]) - max(box[1], rect[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / max((box[2] - box[0]) * (box[3] - box[1]), 1e-6)
+
+
+def _middle_in(box: Box, rects: Sequence[Rect]) -> bool:
+    """Whether a box's middle lies in one of some rectangles."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return any(x0 <= x < x1 and y0 <= y < y1 for x0, y0, x1, y1 in rects)

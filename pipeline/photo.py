@@ -102,12 +102,12 @@ class PhotoReader:
         if not photos:
             return []
         canvas = self._detector.canvas
-        batch = canvas.blank_batch(len(photos), self._detector.fill_bgr)
         sizes = [(photo.shape[1], photo.shape[0]) for photo in photos]
-        for place, (photo, size) in enumerate(zip(photos, sizes, strict=True)):
-            width, height = canvas.scaled_size_wh(size)
-            batch[place, :height, :width] = ArrayPicture(photo).scaled_bgr((width, height))
-        found = self._detector.detect(batch)
+        scaled = [
+            ArrayPicture(photo).scaled_bgr(canvas.scaled_size_wh(size))
+            for photo, size in zip(photos, sizes, strict=True)
+        ]
+        found = self._detector.detect(canvas.letterbox(scaled, self._detector.fill_bgr))
         return [canvas.to_picture(faces, size) for faces, size in zip(found, sizes, strict=True)]
 
     def describe(self, photos: Sequence[U8Image], faces: Sequence[Faces]) -> list[DescribedFaces]:

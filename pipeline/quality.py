@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.align import inside_fractions
 from pipeline.faces import F32, Faces, U8Image
+from pipeline.nms import areas
 
 NOSE_DEPTH = 0.6
 """How far the nose tip stands out before the line of the eyes, in distances between the eyes (about 38 of 63 mm)."""
@@ -24,6 +25,8 @@ FULL_YAW_DEG = 60.0
 
 FULL_SHARPNESS = 300.0
 """The Laplacian's variance of a sharp aligned face; typical of photos at their native resolution."""
+
+_TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,12 +63,10 @@ def geometry(faces: Faces) -> Geometry:
 
 def visible_fraction(faces: Faces, size_wh: tuple[int, int]) -> F32:
     """``(N,)`` the part of each box's area that lies inside a picture of this size, in 0..1."""
-    limits = np.array([size_wh[0], size_wh[1]], np.float32)
-    top_left = np.clip(faces.boxes_xyxy[:, :2], 0, limits)
-    bottom_right = np.clip(faces.boxes_xyxy[:, 2:], 0, limits)
-    inside = np.prod(np.maximum(bottom_right - top_left, 0), axis=1)
-    whole = np.prod(np.maximum(faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2], 0), axis=1)
-    return np.asarray(inside / np.maximum(whole, np.finfo(np.float32).tiny), np.float32)
+    boxes = faces.boxes_xyxy
+    limits = np.array([*size_wh, *size_wh], np.float32)
+    clipped = np.minimum(np.maximum(boxes, 0), limits)
+    return np.asarray(areas(clipped) / np.maximum(areas(boxes), _TINY), np.float32)
 
 
 def geometric_quality(faces: Faces, size_wh: tuple[int, int]) -> F32:
@@ -75,6 +76,8 @@ def geometric_quality(faces: Faces, size_wh: tuple[int, int]) -> F32:
     face cut by the picture's edge the network invents the rest. The visible part is the lesser of the box's and of the
     aligned face's, because a box ends at the picture's edge as often as not.
     """
+    if not len(faces):
+        return np.empty(0, np.float32)
     g = geometry(faces)
     size = np.clip(g.sizes_px / FULL_SIZE_PX, 0, 1)
     frontal = np.clip(1 - np.abs(g.yaw_deg) / FULL_YAW_DEG, 0, 1)

@@ -38,22 +38,20 @@ def refine_faces(detector: Detector, pictures: Sequence[tuple[Picture, Faces]]) 
     """
     canvas = detector.canvas
     windows = [_windows(faces, picture.size_wh) for picture, faces in pictures]
-    total = sum(len(each) for each in windows)
-    if not total:
+    if not any(windows):
         return [faces for _picture, faces in pictures]
-    batch = canvas.blank_batch(total, detector.fill_bgr)
-    place = 0
+    scaled = []
     for (picture, _faces), each in zip(pictures, windows, strict=True):
         for x0, y0, x1, y1 in each:
-            width, height = canvas.scaled_size_wh((x1 - x0, y1 - y0))
-            shrinks = width < x1 - x0
-            batch[place, :height, :width] = cv2.resize(
+            size_wh = canvas.scaled_size_wh((x1 - x0, y1 - y0))
+            shrinks = size_wh[0] < x1 - x0
+            window = cv2.resize(
                 picture.crop_bgr(x0, y0, x1, y1),
-                (width, height),
+                size_wh,
                 interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
             )
-            place += 1
-    found = detector.detect(batch)
+            scaled.append(np.asarray(window, np.uint8))
+    found = detector.detect(canvas.letterbox(scaled, detector.fill_bgr))
     refined, place = [], 0
     for (_picture, faces), each in zip(pictures, windows, strict=True):
         boxes, points = faces.boxes_xyxy.copy(), faces.landmarks_xy.copy()

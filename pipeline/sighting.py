@@ -178,6 +178,7 @@ class CameraSightings:
         observed = Observed(numbers=np.full(len(faces), UNCONFIRMED, np.int64))
         observed.notices += self._end_lost(meta.pts_ns)
         crossing = self._crossing(faces, track_ids)
+        sizes_px = faces.sizes_px
         for row in np.flatnonzero(track_ids != UNCONFIRMED):
             track_id = int(track_ids[row])
             glimpse = Glimpse(
@@ -196,7 +197,7 @@ class CameraSightings:
                 sighting.last = glimpse
                 sighting.frames_seen += 1
             observed.numbers[row] = sighting.number
-            if self._wants_shot(sighting, float(faces.sizes_px[row])):
+            if self._wants_shot(sighting, float(sizes_px[row])):
                 observed.wanted_rows.append(int(row))
         self._looked_pts_ns = meta.pts_ns
         return observed
@@ -272,6 +273,8 @@ class CameraSightings:
 
     def _crossing(self, faces: Faces, track_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """``(N,)`` whether each face's box overlaps another followed face's."""
+        if len(faces) < 2:
+            return np.zeros(len(faces), bool)
         overlaps = iou_matrix(faces.boxes_xyxy, faces.boxes_xyxy) > self._options.crossing_iou
         np.fill_diagonal(overlaps, val=False)
         followed = track_ids != UNCONFIRMED

@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -281,7 +282,7 @@ class Container:
             return self._captured(packet, now_ns)
         if not self._spec.real_time or packet.dts is None or packet.time_base is None:
             return now_ns
-        at_ns = self._round_ns + round(packet.dts * packet.time_base * NS_PER_S)
+        at_ns = self._round_ns + _in_ns(packet.dts, packet.time_base)
         if self._started_ns is None:
             self._started_ns = now_ns - (self._start_ns or at_ns)
         due_ns = self._started_ns + at_ns
@@ -293,7 +294,7 @@ class Container:
         arrived_ns = read_ns if self._is_held and read_ns is not None else now_ns
         pts_ns: int | None = None
         if packet.pts is not None and packet.time_base is not None:
-            pts_ns = round(packet.pts * packet.time_base * NS_PER_S)
+            pts_ns = _in_ns(packet.pts, packet.time_base)
         return self._capture.captured_ns(arrived_ns=arrived_ns, pts_ns=pts_ns, sender_ns=_sender_ns(packet))
 
     def _packets(self, container: InputContainer) -> "Iterator[Packet[VideoStream]]":
@@ -309,7 +310,7 @@ class Container:
         """Whether a packet is to be passed over: all are before the first key frame of where it should begin."""
         if packet.pts is None or packet.time_base is None:
             return self._skipping
-        at_ns = round(packet.pts * packet.time_base * NS_PER_S)
+        at_ns = _in_ns(packet.pts, packet.time_base)
         begin_ns, end_ns = self._span_ns or (at_ns, at_ns)
         self._span_ns = min(begin_ns, at_ns), max(end_ns, at_ns)
         if self._skipping:
@@ -430,6 +431,11 @@ def _options(spec: SourceSpec) -> dict[str, str]:
     if spec.tls_ca_file is not None:
         options |= {"tls_verify": "1", "ca_file": spec.tls_ca_file}
     return options | dict(spec.ffmpeg_options)
+
+
+def _in_ns(ticks: int, time_base: Fraction) -> int:
+    """Ticks of a time base in whole nanoseconds, the nearest; without a `Fraction` for each packet."""
+    return (ticks * time_base.numerator * NS_PER_S + time_base.denominator // 2) // time_base.denominator
 
 
 def _sender_ns(packet: "Packet[VideoStream]") -> int | None:

@@ -13,6 +13,7 @@ arithmetic 0.85 levels in place of 0.35).
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import av
@@ -100,7 +101,7 @@ class DecodedPicture:
     lets one conversion of a frame run at a time. Crops from the planes take no lock.
     """
 
-    __slots__ = ("_frame", "_full", "_lock", "_matrix", "_shifts_xy", "_small")
+    __slots__ = ("_frame", "_full", "_lock", "_shifts_xy", "_small")
 
     def __init__(self, frame: av.VideoFrame) -> None:
         """Take over a decoded frame.
@@ -120,7 +121,6 @@ class DecodedPicture:
         self._full: U8Image | None = None
         self._small: tuple[tuple[int, int], U8Image] | None = None
         self._shifts_xy = _CHROMA_SHIFTS_XY.get(frame.format.name)
-        self._matrix: npt.NDArray[np.float32] | None = None
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -198,9 +198,8 @@ class DecodedPicture:
 
     def _bgr_of(self, planes: Sequence[U8Image]) -> U8Image:
         """BGR of luma and two planes of chroma of the same size."""
-        if self._matrix is None:
-            self._matrix = _bgr_from_yuv(self._frame.colorspace, full_range=self._full_range)
-        return np.asarray(cv2.transform(cv2.merge(planes), self._matrix), np.uint8)
+        matrix = _bgr_from_yuv(self._frame.colorspace, full_range=self._full_range)
+        return np.asarray(cv2.transform(cv2.merge(planes), matrix), np.uint8)
 
     @property
     def _full_range(self) -> bool:
@@ -264,6 +263,7 @@ def _plane(frame: av.VideoFrame, index: int) -> U8Image:
     return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
 
 
+@cache
 def _bgr_from_yuv(colorspace: int, *, full_range: bool) -> npt.NDArray[np.float32]:
     """(3, 4) f32 that makes blue, green, red out of (y, u, v, 1), all of 0..255; ITU-T H.273, clause 8.3."""
     kr, kb = _LUMA_WEIGHTS.get(colorspace, _BT601)

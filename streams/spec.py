@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -47,6 +48,7 @@ _RECORDING_SUFFIXES: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=1024)  # asked for each packet
 def judge_kind(url: str) -> Kind:
     """Whether an address means a live camera or a recording.
 

@@ -110,7 +110,7 @@ class Stage:
     max_batch: int = 8
     min_face_px: float = 0.0
     changes: ChangeOptions | None = None
-    reporter_clock: Clock = SYSTEM_CLOCK
+    clock: Clock = SYSTEM_CLOCK
     events: list[Event] = field(default_factory=list)
     counts: FrameCounts = field(default_factory=FrameCounts)
     times: StageTimes = field(default_factory=StageTimes)
@@ -138,13 +138,14 @@ class Stage:
                 gallery_version=lambda: gallery.version,
                 next_state_number=self.next_state_number or (lambda camera: next(iter(self._numbers[camera]))),
                 emit=self.emit or self.events.extend,
-                clock=self.reporter_clock,
+                clock=self.clock,
             ),
             new_tracker=lambda: ByteTracker(TrackOptions()),
             sighting_options=SightingOptions(),
             identify_options=lambda _people: IDENTIFY,
             times=self.times,
             observer=self._observe,
+            clock=self.clock,
         )
 
     def runtime(self) -> Runtime:

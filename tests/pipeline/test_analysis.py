@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.analysis import AnalysedFrame, Analysis, DetectedFrame
+from pipeline.analysis import GALLERY_LOOK_NS, AnalysedFrame, Analysis, DetectedFrame
 from pipeline.canvas import Canvas
 from pipeline.detection import Detection
 from pipeline.events.payload import Answer
@@ -28,7 +28,8 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.analysed: list[AnalysedFrame] = []
-        self.stage = Stage(folder, {"door": (), "hall": ()}, observer=self.analysed.append, reporter_clock=FakeClock())
+        self.clock = FakeClock()
+        self.stage = Stage(folder, {"door": (), "hall": ()}, observer=self.analysed.append, clock=self.clock)
         self.analysis: Analysis = self.stage.analysis()
 
     def detected(self, camera: str, index: int, *walks: Walk, epoch: int = 1) -> DetectedFrame:
@@ -123,11 +124,14 @@ class TestGalleryChanges:
         bench.analysis.follow_gallery()
         assert bench.news() == []
 
-    def test_the_next_frame_follows_too(self, bench: Bench) -> None:
+    def test_frames_follow_too_as_soon_as_it_is_looked_at_again(self, bench: Bench) -> None:
         bench.watch(range(12), ADA)
         bench.news()
         enrol(bench.stage.gallery_path, {"Ada": 1})
         bench.watch(range(12, 13), ADA)
+        assert bench.news() == []
+        bench.clock.advance(GALLERY_LOOK_NS / 1e9)
+        bench.watch(range(13, 14), ADA)
         assert bench.news() == ["revised Ada"]
 
 
