@@ -144,36 +144,35 @@ def cover(parts: Sequence[Rect], canvas: Canvas) -> tuple[Tile, ...] | None:
     sides = tile_sides_px(canvas)
     limits = (canvas.width, canvas.height)
     tiles: list[Tile] = []
+    spans: list[Rect] = []  # around each tile's cores
     # The largest first: small ones may find room beside it.
     for part in sorted(parts, key=lambda each: (-_area(each), each)):
         for place, tile in enumerate(tiles):
-            cores = (*tile.cores, part)
-            joined = _placed(cores, tile.side_px, limits)
-            if joined is not None:
-                tiles[place] = joined
+            span = _union(spans[place], part)
+            corner = _corner(span, tile.side_px, limits)
+            if corner is not None:
+                tiles[place] = Tile(side_px=tile.side_px, x=corner[0], y=corner[1], cores=(*tile.cores, part))
+                spans[place] = span
                 break
         else:
-            fitting = (_placed((part,), side, limits) for side in sides)
-            tile_or_none = next((each for each in fitting if each is not None), None)
-            if tile_or_none is None:
+            fitting = ((side, _corner(part, side, limits)) for side in sides)
+            side, corner = next(((side, found) for side, found in fitting if found is not None), (0, None))
+            if corner is None:
                 return None
-            tiles.append(tile_or_none)
+            tiles.append(Tile(side_px=side, x=corner[0], y=corner[1], cores=(part,)))
+            spans.append(part)
     if sum(tile.side_px**2 for tile in tiles) > WORTH * canvas.width * canvas.height:
         return None
     return tuple(tiles)
 
 
-def _placed(cores: tuple[Rect, ...], side_px: int, limits: tuple[int, int]) -> Tile | None:
-    """A tile of this side around some cores with their margin; None where there is no place for it."""
-    corner = []
-    for axis in (0, 1):
-        low = min(core[axis] for core in cores)
-        high = max(core[axis + 2] for core in cores)
-        place = _offset(low, high, side_px, limits[axis])
-        if place is None:
-            return None
-        corner.append(place)
-    return Tile(side_px=side_px, x=corner[0], y=corner[1], cores=cores)
+def _corner(span: Rect, side_px: int, limits: tuple[int, int]) -> tuple[int, int] | None:
+    """Left and top of a tile of this side around a rectangle with its margin; None where there is no place for it."""
+    if max(span[2] - span[0], span[3] - span[1]) > side_px:
+        return None
+    x = _offset(span[0], span[2], side_px, limits[0])
+    y = _offset(span[1], span[3], side_px, limits[1]) if x is not None else None
+    return None if x is None or y is None else (x, y)
 
 
 def _offset(low: int, high: int, side_px: int, limit: int) -> int | None:

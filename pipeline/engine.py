@@ -241,6 +241,7 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, output_names: Sequence[str], options: EngineOptions, *, label: str) -> None:
         self._core = _openvino_core()
+        self._tensor = _import_openvino().Tensor
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = options.precision
         if precision is Precision.AUTO:
@@ -287,7 +288,8 @@ class OpenVinoEngine:
             for row in range(len(batch)):
                 request = compiled.idle.pop() if compiled.idle else compiled.model.create_infer_request()
                 requests.append(request)
-                request.start_async({name: batch[row : row + 1]}, share_inputs=True)
+                request.set_tensor(name, self._tensor(batch[row : row + 1], shared_memory=True))
+                request.start_async()
         except RuntimeError as error:
             raise EngineError(f"openvino failed on {self._label}: {error}") from error
         held = [batch]  # shared with the engine, so it must live as long as the requests

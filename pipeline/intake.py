@@ -35,8 +35,10 @@ class Taken(Enum):
 
     NOT_DUE = "not_due"
     """The camera's rate does not ask for it."""
+    NEXT = "next"
+    """It will be detected, unless a newer one overtakes it; none of its camera waits before it."""
     WAITS = "waits"
-    """It will be detected, unless a newer one overtakes it."""
+    """Likewise, when those that wait before it have been."""
     BEHIND = "behind"
     """Likewise, and the camera has waited in line for too long, see `BEHIND_NS`, among `BEHIND_CAMERAS`."""
 
@@ -103,7 +105,9 @@ class Intake:
             self._lines[camera].append(frame)
             self._changed.notify_all()
             is_behind = offer.waited_ns > self._behind_ns[camera] and self._scheduler.cameras_waiting >= BEHIND_CAMERAS
-            return Taken.BEHIND if is_behind else Taken.WAITS
+            if is_behind:
+                return Taken.BEHIND
+            return Taken.NEXT if self._scheduler.waiting(camera) == 1 else Taken.WAITS
 
     def put_state(self, state: CameraState) -> None:
         """Tell a camera's change of state; never waits, and is ignored once closed."""

@@ -63,7 +63,7 @@ BATCHES_AHEAD = 1
 """Detected batches that may wait for the analysis where a camera is live: enough to overlap the two. Whatever waits
 here grows old, where it could be replaced by a newer frame if it waited in the intake."""
 
-RECORDED_AHEAD = 8
+RECORDED_AHEAD = 16
 """Likewise where all are recorded, and nothing grows old: a frame whose faces are embedded takes ten times as long as
 others, and detection need not wait for it."""
 
@@ -278,7 +278,7 @@ class Runtime:
         camera = frame.meta.camera
         taken = self._intake.put_frame(frame)
         if self._shares[camera].policy is SharePolicy.RECORDED:
-            if taken is not Taken.NOT_DUE:
+            if taken is Taken.WAITS:
                 self._detection.prepare(frame)
         elif taken is Taken.BEHIND:
             self._sources[camera].skip_to_keyframe()

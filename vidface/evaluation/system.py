@@ -125,11 +125,12 @@ class CpuAccount:
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
         with self._lock:
             self._process_ns = time.process_time_ns() - self._began_ns
-            for tid, comm, cpu_ns in _tasks():
-                kind = thread_kind(names.get(tid), comm)
-                known = self._threads.setdefault(tid, _Thread(kind, 0, 0))
-                if tid in names:
-                    known.kind = kind
+            for tid, cpu_ns in _tasks():
+                known = self._threads.get(tid)
+                if known is None:
+                    known = self._threads[tid] = _Thread(thread_kind(names.get(tid), _name_of(tid)), 0, 0)
+                elif tid in names:
+                    known.kind = thread_kind(names[tid], "")
                 known.last_ns = max(known.last_ns, cpu_ns)
 
     def note_here(self) -> None:
@@ -169,17 +170,23 @@ def thread_kind(name: str | None, comm: str) -> str:
     return SINKS
 
 
-def _tasks() -> Iterator[tuple[int, str, int]]:
-    """(thread id, name in the system, processor time in ns) of each thread of this process."""
+def _name_of(tid: int) -> str:
+    """A thread's name in the system; empty where it has ended."""
     try:
-        folders = list(_TASKS.iterdir())
+        return (_TASKS / str(tid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _tasks() -> Iterator[tuple[int, int]]:
+    """(thread id, processor time in ns) of each thread of this process."""
+    try:
+        tids = [int(folder.name) for folder in _TASKS.iterdir()]
     except OSError:
         return
-    for folder in folders:
-        tid = int(folder.name)
+    for tid in tids:
         try:
-            comm = (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
-            yield tid, comm, time.clock_gettime_ns(_cpu_clock(tid))
+            yield tid, time.clock_gettime_ns(_cpu_clock(tid))
         except OSError:
             continue  # it has ended meanwhile
 

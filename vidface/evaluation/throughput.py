@@ -226,7 +226,7 @@ def measure_detect(config: Config, models: Models) -> Throughput:
     watch = _Watch()
 
     def put_frame(frame: Frame) -> None:
-        if intake.put_frame(frame) is not Taken.NOT_DUE:
+        if intake.put_frame(frame) is Taken.WAITS:
             detection.prepare(frame)
 
     def run_sources() -> None:
