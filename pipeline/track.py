@@ -11,16 +11,13 @@ The library counts its ids in each instance, so nothing about them is shared bet
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.faces import F32, Faces
 from pipeline.nms import iou_matrix
-
-if TYPE_CHECKING:
-    from trackers.utils.iou import BaseIoU
 
 UNCONFIRMED = -1
 """The track of a face that is not confirmed yet."""
@@ -119,8 +116,8 @@ class _Boxes:
         return _Boxes(self.xyxy[rows], self.confidence[rows], self.rows[rows])
 
 
-def _buffered_overlap(ratio: float) -> BaseIoU:
-    """Overlap of boxes that are first widened by a part of their width and height on each side."""
+def _buffered_overlap(ratio: float) -> Any:
+    """The library's measure of overlap, of boxes first widened by a part of their width and height on each side."""
     from trackers.utils.iou import BaseIoU
 
     class BufferedOverlap(BaseIoU):

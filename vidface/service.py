@@ -18,6 +18,7 @@ from index.gallery import Gallery
 from pipeline.analysis import AnalysedFrame
 from pipeline.events.event import Event
 from pipeline.events.outbox import Outbox
+from pipeline.events.outbox_writer import Delivery, OutboxWriter
 from pipeline.events.publisher import Publisher, SinkStatistics
 from pipeline.events.sink import Sink
 from pipeline.metrics import Ages, EventCounts, FrameCounts, StageTimes
@@ -114,10 +115,15 @@ class Service:
                 on_failure=lambda failure: self._runtime.fail("publisher", failure),
             )
 
+            writer = OutboxWriter(
+                outbox,
+                on_stored=lambda events: self.events.count(event.type for event in events),
+                on_failure=lambda failure: self._runtime.fail("outbox", failure),
+            )
+
             def emit(events: Sequence[Event]) -> None:
                 with self.times.measure("outbox", len(events)):
-                    outbox.append(events)
-                self.events.count(event.type for event in events)
+                    writer.put(events)
 
             self._runtime = Runtime(
                 cameras=[
@@ -134,7 +140,7 @@ class Service:
                     observer=self._observer,
                     ages=self.ages,
                 ),
-                publisher=self._publisher,
+                publisher=Delivery(writer, self._publisher),
                 on_state=self._on_state,
                 counts=self.counts,
                 times=self.times,

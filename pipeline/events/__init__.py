@@ -2,7 +2,7 @@
 
 ::
 
-    payload -> Event -> Outbox -> Publisher -> JsonlSink, KafkaSink, WebhookSink, MqttSink, ...
+    payload -> Event -> OutboxWriter -> Outbox -> Publisher -> JsonlSink, KafkaSink, WebhookSink, MqttSink, ...
     KafkaFeed, JsonlFeed -> EventConsumer -> whatever acts on them
 
 Delivery is at least once: a sink that is away, or a process that dies, delays an event and never loses it. Who reads
@@ -17,6 +17,7 @@ Reading order:
   :mod:`~pipeline.events.outbox_bounds`, :mod:`~pipeline.events.outbox_drops` with the event that
   :mod:`~pipeline.events.payload_dropped` words), :mod:`~pipeline.events.outbox_reader`,
   :mod:`~pipeline.events.outbox_file` (lock and tables) and :mod:`~pipeline.events.outbox_repair` (a damaged file).
+- :mod:`~pipeline.events.outbox_writer`: the thread that stores, so that the pipeline need not wait for it.
 - :mod:`~pipeline.events.outbox_view`: the outbox seen from outside, and setting a sink's place back.
 - :mod:`~pipeline.events.sink`: the seam, with :mod:`~pipeline.events.fake` for tests.
 - :mod:`~pipeline.events.publisher`: the threads between; :mod:`~pipeline.events.dead_letters` for what is refused.

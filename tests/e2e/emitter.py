@@ -20,6 +20,7 @@ from pathlib import Path
 from pipeline.events.event import Event
 from pipeline.events.kafka import KafkaSink
 from pipeline.events.outbox import Outbox
+from pipeline.events.outbox_writer import Delivery, OutboxWriter
 from pipeline.events.publisher import Publisher
 from streams.fake import Play, Step
 from streams.frame import Frame
@@ -108,15 +109,15 @@ def main(folder: Path, server: str, topic: str, fps: float = 0.0) -> None:
     enough = threading.Event()
     with Outbox.open(folder / "outbox.db", [sink.name]) as outbox:
 
-        def emit(events: Sequence[Event]) -> None:
-            outbox.append(events)
+        def note_down(events: Sequence[Event]) -> None:
             os.write(note, "".join(f"{event.camera} {event.id}\n" for event in events).encode())
 
+        writer = OutboxWriter(outbox, on_stored=note_down)
         stage = Stage(
             folder,
             scripts(),
-            emit=emit,
-            publisher=Publisher(outbox, [sink]),
+            emit=writer.put,
+            publisher=Delivery(writer, Publisher(outbox, [sink])),
             next_epoch=outbox.next_epoch,
             next_state_number=outbox.next_state_number,
             on_frame=paced(fps),

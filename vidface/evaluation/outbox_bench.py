@@ -1,4 +1,6 @@
-"""What an event costs the pipeline: how long appending takes while a backlog is delivered and its room given back.
+"""What an event costs the pipeline: how long emitting takes while a backlog is delivered and its room given back.
+
+Emitting is handing over to the thread that stores; how long after that the event is stored is measured as well.
 
 The run is checked before it is believed: every event must have arrived once and in order, and the file be small again.
 """
@@ -10,11 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from pipeline.events.event import Event
 from pipeline.events.outbox import Outbox
 from pipeline.events.outbox_options import Durability, OutboxOptions
+from pipeline.events.outbox_writer import OutboxWriter
 from pipeline.events.payload import Answer, FrameRef, IdentityRef, RunnerUp, SightingPayload, SightingStage
 from pipeline.events.publisher import Publisher
 from vidface.errors import BadInput
@@ -27,7 +29,7 @@ _SMALL_BYTES = 20_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How long one append took, in microseconds of the wall's clock.
+    """How long emitting one event took, in microseconds of the wall's clock.
 
     Attributes:
         count: How many were timed.
@@ -35,9 +37,11 @@ class Spread:
         p90_us: Nine in ten were quicker.
         p99_us: So were 99 in a hundred.
         max_us: The longest.
-        cpu_p50_us: The median of the processor time of the appending thread: what other threads and programs delay is
+        cpu_p50_us: The median of the processor time of the emitting thread: what other threads and programs delay is
             not in it.
         cpu_p99_us: The same for 99 in a hundred.
+        stored_p50_us: The median of the time until the event was stored.
+        stored_p99_us: The same for 99 in a hundred.
     """
 
     count: int
@@ -47,6 +51,8 @@ class Spread:
     max_us: float
     cpu_p50_us: float
     cpu_p99_us: float
+    stored_p50_us: float
+    stored_p99_us: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +63,10 @@ class OutboxFigures:
         durability: With which.
         backlog: Events that waited when the sink came back.
         event_bytes: One event's size as JSON.
-        alone: Appending while nothing else happens.
-        draining: Appending while the backlog is delivered.
-        compacting: Appending while the file shrinks.
-        drained_per_s: Events delivered a second until the backlog was gone; what was appended meanwhile counts.
+        alone: Emitting while nothing else happens.
+        draining: Emitting while the backlog is delivered.
+        compacting: Emitting while the file shrinks.
+        drained_per_s: Events delivered a second until the backlog was gone; what was emitted meanwhile counts.
         full_bytes: The file with the backlog in it.
         left_bytes: The file at the end.
     """
@@ -96,12 +102,12 @@ class _CheckingSink:
 
 
 def measure(path: Path, *, backlog: int, per_s: float, durability: Durability) -> OutboxFigures:
-    """Fill an outbox, let a sink come back, and append all the while at a steady pace.
+    """Fill an outbox, let a sink come back, and emit all the while at a steady pace.
 
     Args:
         path: The file to make; it must not be there.
         backlog: Events that wait when the sink comes back.
-        per_s: Events appended a second while it drains.
+        per_s: Events emitted a second while it drains.
         durability: What an append survives.
 
     Raises:
@@ -116,10 +122,11 @@ def measure(path: Path, *, backlog: int, per_s: float, durability: Durability) -
             count = min(_FILL, backlog - first)
             outbox.append([_event(sent + number) for number in range(1, count + 1)])
             sent += count
+        writer = _TimedWriter(outbox, sent, period_ns)
         alone = []
         for _ in range(min(2000, backlog)):
             sent += 1
-            alone.append(_timed(outbox, sent, period_ns))
+            alone.append(writer.timed(sent))
         full_bytes = path.stat().st_size
         publisher = Publisher(outbox, [sink])
         publisher.start()
@@ -127,12 +134,13 @@ def measure(path: Path, *, backlog: int, per_s: float, durability: Durability) -
         started = time.perf_counter()
         while outbox.pending(SINK) > 256:
             sent += 1
-            draining.append(_timed(outbox, sent, period_ns))
+            draining.append(writer.timed(sent))
         drained_per_s = sink.taken / (time.perf_counter() - started)
         deadline = time.monotonic() + 60
         while path.stat().st_size > _SMALL_BYTES and time.monotonic() < deadline:
             sent += 1
-            compacting.append(_timed(outbox, sent, period_ns))
+            compacting.append(writer.timed(sent))
+        writer.stop()
         left = publisher.stop(drain_timeout_s=60)[SINK]
     left_bytes = path.stat().st_size
     if sink.fault or left or sink.taken != sent or left_bytes > _SMALL_BYTES:
@@ -144,39 +152,65 @@ def measure(path: Path, *, backlog: int, per_s: float, durability: Durability) -
         durability=durability,
         backlog=backlog,
         event_bytes=len(_event(1).to_json().encode()),
-        alone=_spread(alone),
-        draining=_spread(draining),
-        compacting=_spread(compacting) if compacting else None,
+        alone=writer.spread(alone),
+        draining=writer.spread(draining),
+        compacting=writer.spread(compacting) if compacting else None,
         drained_per_s=drained_per_s,
         full_bytes=full_bytes,
         left_bytes=left_bytes,
     )
 
 
-_Times: TypeAlias = tuple[int, int]
+@dataclass(frozen=True, slots=True)
+class _Emitted:
+    """One event: its place among those that were timed, when it was handed over, and what that took; nanoseconds."""
+
+    place: int
+    at_ns: int
+    wall_ns: int
+    cpu_ns: int
 
 
-def _timed(outbox: Outbox, number: int, period_ns: int) -> _Times:
-    """Append one event and wait for the rest of its period; wall and processor time of appending in nanoseconds."""
-    event = _event(number)
-    cpu_before, before = time.thread_time_ns(), time.perf_counter_ns()
-    outbox.append([event])
-    took, cpu = time.perf_counter_ns() - before, time.thread_time_ns() - cpu_before
-    time.sleep(max(0, period_ns - took) / 1e9)
-    return took, cpu
+class _TimedWriter:
+    """Emits events one by one at a steady pace, as the pipeline does, and takes their times."""
 
+    def __init__(self, outbox: Outbox, first: int, period_ns: int) -> None:
+        self._first = first
+        self._period_ns = period_ns
+        self._stored_ns: list[int] = []  # of the writer's thread, in the order of emitting
+        self._writer = OutboxWriter(outbox, on_stored=self._note)
+        self._writer.start()
 
-def _spread(times_ns: Sequence[_Times]) -> Spread:
-    walls, cpus = (_cuts([pair[place] for pair in times_ns]) for place in (0, 1))
-    return Spread(
-        count=len(times_ns),
-        p50_us=walls[49],
-        p90_us=walls[89],
-        p99_us=walls[98],
-        max_us=round(max(wall for wall, _ in times_ns) / 1000, 1),
-        cpu_p50_us=cpus[49],
-        cpu_p99_us=cpus[98],
-    )
+    def timed(self, number: int) -> _Emitted:
+        """Emit an event and wait for the rest of its period."""
+        events = [_event(number)]
+        cpu_before, before = time.thread_time_ns(), time.perf_counter_ns()
+        self._writer.put(events)
+        took, cpu = time.perf_counter_ns() - before, time.thread_time_ns() - cpu_before
+        time.sleep(max(0, self._period_ns - took) / 1e9)
+        return _Emitted(number - self._first - 1, before, took, cpu)
+
+    def stop(self) -> None:
+        self._writer.stop()
+
+    def spread(self, emitted: Sequence[_Emitted]) -> Spread:
+        """After `stop`."""
+        walls, cpus = _cuts([each.wall_ns for each in emitted]), _cuts([each.cpu_ns for each in emitted])
+        stored = _cuts([self._stored_ns[each.place] - each.at_ns for each in emitted])
+        return Spread(
+            count=len(emitted),
+            p50_us=walls[49],
+            p90_us=walls[89],
+            p99_us=walls[98],
+            max_us=round(max(each.wall_ns for each in emitted) / 1000, 1),
+            cpu_p50_us=cpus[49],
+            cpu_p99_us=cpus[98],
+            stored_p50_us=stored[49],
+            stored_p99_us=stored[98],
+        )
+
+    def _note(self, events: Sequence[Event]) -> None:
+        self._stored_ns += [time.perf_counter_ns()] * len(events)
 
 
 def _cuts(times_ns: Sequence[int]) -> list[float]:
