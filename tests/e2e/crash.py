@@ -12,14 +12,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.events.consumer import EventConsumer
 from pipeline.events.event import Event
 from tests.e2e.emitter import emitted_count, emitted_in, log_of, started
 from tests.e2e.topic import records_of
@@ -27,6 +29,10 @@ from tests.services.kafka import KafkaBroker
 
 PATIENCE_S = 120.0
 """How long nothing may happen before the run has failed."""
+
+
+CONSUMERS = 4
+"""How often the consumer is begun: each but the last is closed in the middle of its work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,8 @@ class Verdict:
         cameras_out_of_order: Cameras whose events first arrive in another order than they were emitted in.
         kills: How often the pipeline was killed.
         broker_kills: How often the broker was killed.
+        handled: Different events that a consumer's handler was given.
+        handled_again: How often it was given one that it had been given before.
         seconds: How long it took.
     """
 
@@ -53,7 +61,14 @@ class Verdict:
     cameras_out_of_order: tuple[str, ...]
     kills: int
     broker_kills: int
+    handled: int
+    handled_again: int
     seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was lost, and a consumer handled each event once."""
+        return not (self.lost or self.cameras_out_of_order or self.handled_again or self.handled != self.delivered)
 
     @property
     def duplicates(self) -> int:
@@ -65,7 +80,8 @@ class Verdict:
             f"{self.emitted} events emitted, {self.kills} kills of the pipeline and {self.broker_kills} of the broker, "
             f"{self.seconds:.0f} s: {len(self.lost)} lost, {len(self.cameras_out_of_order)} cameras out of order, "
             f"{self.duplicates} duplicates among {self.records} records, {self.unnoted} stored but "
-            "not yet noted when killed"
+            f"not yet noted when killed; a consumer, begun {CONSUMERS} times, handled {self.handled} events, "
+            f"{self.handled_again} of them again"
         )
 
 
@@ -164,6 +180,7 @@ class CrashRun:
             ]:
                 out_of_order.append(camera)
         delivered = sum(len(ids) for ids in firsts.values())
+        handled = self._handled(len(records))
         return Verdict(
             emitted=sum(len(ids) for ids in emitted.values()),
             records=len(records),
@@ -173,8 +190,44 @@ class CrashRun:
             cameras_out_of_order=tuple(sorted(out_of_order)),
             kills=kills,
             broker_kills=broker_kills,
+            handled=len(handled),
+            handled_again=handled.total() - len(handled),
             seconds=seconds,
         )
+
+    def _handled(self, records: int) -> Counter[tuple[str, str]]:
+        """How often each event is handled by a consumer that is closed and begun again on its way through the topic."""
+        handled: Counter[tuple[str, str]] = Counter()
+        seen = 0
+        for begun in range(1, CONSUMERS + 1):
+            consumer = EventConsumer.from_kafka(
+                [self.broker.bootstrap],
+                self.topic,
+                group="crash",
+                ledger=self.folder / "handled.db",
+                max_age_s=None,
+                recordings=True,
+            )
+            with consumer:
+                thread = threading.Thread(
+                    target=consumer.run, args=(lambda each: handled.update([(each.event.source, each.event.id)]),)
+                )
+                thread.start()
+                deadline_s = time.monotonic() + PATIENCE_S
+                while (now := seen + _looked_at(consumer)) < records * begun / CONSUMERS:
+                    if time.monotonic() > deadline_s or not thread.is_alive():
+                        raise TimeoutError(f"the consumer stopped at {now} of {records} records")
+                    time.sleep(0.02)
+                consumer.stop()
+                thread.join()
+                seen += _looked_at(consumer)
+        return handled
+
+
+def _looked_at(consumer: EventConsumer) -> int:
+    """Records that a consumer is done with."""
+    statistics = consumer.statistics
+    return statistics.handled + statistics.duplicates
 
 
 @contextmanager
@@ -202,7 +255,7 @@ def main() -> int:
         run = CrashRun(folder=folder, broker=broker, topic=topic, seed=options.seed)
         verdict = run.run(events=options.events, kills=options.kills, broker_kills=options.broker_kills)
     sys.stdout.write(f"{verdict}\n")
-    return 1 if verdict.lost or verdict.cameras_out_of_order else 0
+    return 0 if verdict.is_good else 1
 
 
 if __name__ == "__main__":

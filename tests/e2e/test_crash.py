@@ -26,3 +26,5 @@ def test_events_survive_kills_of_the_pipeline_and_of_the_broker(
     assert verdict.emitted >= 4000
     assert verdict.lost == ()
     assert verdict.cameras_out_of_order == ()
+    assert verdict.handled == verdict.delivered
+    assert verdict.handled_again == 0
