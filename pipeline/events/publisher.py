@@ -49,6 +49,7 @@ class SinkStatistics:
         delivered: Events that it took.
         retries: Attempts that failed and were, or will be, made again.
         refused: Events that went to the dead letters.
+        dropped: Events that the outbox dropped at its bounds and the sink will never get, since the outbox was made.
         pending: Events in the outbox that it has not taken.
         failing: Whether its latest attempt failed.
         last_error: The latest failure's message, without credentials; None if there was none.
@@ -58,6 +59,7 @@ class SinkStatistics:
     delivered: int
     retries: int
     refused: int
+    dropped: int
     pending: int
     failing: bool
     last_error: str | None
@@ -212,13 +214,14 @@ class _Lane:
         return not self.thread.is_alive()
 
     def statistics(self) -> SinkStatistics:
-        pending = self._outbox.pending(self.sink.name)
+        pending, dropped = self._outbox.pending(self.sink.name), self._outbox.dropped(self.sink.name)
         with self._lock:
             return SinkStatistics(
                 name=self.sink.name,
                 delivered=self._delivered,
                 retries=self._retries,
                 refused=self._refused,
+                dropped=dropped,
                 pending=pending,
                 failing=self._failures > 0,
                 last_error=self._last_error,

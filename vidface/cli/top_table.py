@@ -49,6 +49,8 @@ def _header(rates: ServiceRates) -> list[Text]:
         line = Text(f"sink    {plain(sink.sink)}  {sink.delivered_per_s:.1f} events/s  {sink.pending} pending")
         if sink.refused:
             line.append(f"  {sink.refused} refused", style="red")
+        if sink.dropped:
+            line.append(f"  {sink.dropped} dropped", style="red")
         if sink.failing:
             line.append(f"  failing: {plain(sink.last_error or 'unknown')}", style="red")
         lines.append(line)

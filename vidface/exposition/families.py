@@ -147,6 +147,11 @@ def sinks(status: ServiceStatus) -> Iterator[Metric]:
     refused = CounterMetricFamily(
         "vidface_sink_refused_total", "Events that the sink will never take; in the dead letters.", labels=["sink"]
     )
+    dropped = CounterMetricFamily(
+        "vidface_sink_dropped_total",
+        "Events that the outbox dropped at its bounds, since it was made, and the sink will never get.",
+        labels=["sink"],
+    )
     pending = GaugeMetricFamily(
         "vidface_sink_pending", "Events in the outbox that the sink has not taken.", labels=["sink"]
     )
@@ -155,9 +160,10 @@ def sinks(status: ServiceStatus) -> Iterator[Metric]:
         delivered.add_metric([sink.name], sink.delivered)
         retries.add_metric([sink.name], sink.retries)
         refused.add_metric([sink.name], sink.refused)
+        dropped.add_metric([sink.name], sink.dropped)
         pending.add_metric([sink.name], sink.pending)
         failing.add_metric([sink.name], float(sink.failing))
-    yield from (delivered, retries, refused, pending, failing)
+    yield from (delivered, retries, refused, dropped, pending, failing)
 
 
 def events(status: ServiceStatus) -> Iterator[Metric]:

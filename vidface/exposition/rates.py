@@ -55,6 +55,7 @@ class SinkRates:
     delivered_per_s: float
     pending: int
     refused: int
+    dropped: int
     failing: bool
     last_error: str | None
 
@@ -113,6 +114,7 @@ def rates_between(earlier: ServiceStatus, later: ServiceStatus) -> ServiceRates:
                 delivered_per_s=(sink.delivered - delivered.get(sink.name, 0)) / over_s,
                 pending=sink.pending,
                 refused=sink.refused,
+                dropped=sink.dropped,
                 failing=sink.failing,
                 last_error=sink.last_error,
             )

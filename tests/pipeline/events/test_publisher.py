@@ -11,6 +11,7 @@ from pipeline.events.errors import EventRefused, PublisherFailed, SinkError
 from pipeline.events.event import Event
 from pipeline.events.fake import FailingSink, MemorySink
 from pipeline.events.outbox import Outbox
+from pipeline.events.outbox_options import OutboxOptions, WhenFull
 from pipeline.events.publisher import Backoff, Publisher
 from tests.pipeline.events.examples import numbered
 from tests.schemas import assert_valid, assert_valid_document
@@ -277,3 +278,13 @@ def test_a_sink_may_have_its_own_backoff(open_outbox: Open) -> None:
         noted.set()
     publisher.stop()
     assert [noted.noted for noted in waits] == [[1.0], [7.0]]
+
+
+def test_what_a_full_outbox_dropped_is_counted(tmp_path: Path) -> None:
+    options = OutboxOptions(max_bytes=2_000_000, when_full=WhenFull.DROP_OLDEST)
+    with Outbox.open(tmp_path / "outbox.db", ["memory"], options) as outbox:
+        publisher = Publisher(outbox, [MemorySink(name="memory")])
+        assert publisher.statistics()[0].dropped == 0
+        for first in range(1, 20_000, 1000):
+            outbox.append(numbered(1000, first=first))
+        assert publisher.statistics()[0].dropped == outbox.dropped("memory") > 0

@@ -73,7 +73,7 @@ def test_a_table_of_cameras() -> None:
     lines = drawn(rates())
     assert lines[0] == "vidface 1.2.3  running  up 51 s  1 of 2 cameras live  over 1.0 s"
     assert lines[1] == "stages  detect 0%"
-    assert lines[2] == "sink    jsonl  0.0 events/s  3 pending  2 refused  failing: the disk is full"
+    assert lines[2] == "sink    jsonl  0.0 events/s  3 pending  2 refused  4 dropped  failing: the disk is full"
     assert lines[4].split() == [
         "camera",
         "state",

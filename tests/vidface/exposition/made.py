@@ -30,7 +30,7 @@ SOURCE = SourceStatistics(
 )
 
 SINK = SinkStatistics(
-    name="jsonl", delivered=20, retries=1, refused=2, pending=3, failing=True, last_error="the disk is full"
+    name="jsonl", delivered=20, retries=1, refused=2, dropped=4, pending=3, failing=True, last_error="the disk is full"
 )
 
 

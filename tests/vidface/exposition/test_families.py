@@ -99,6 +99,7 @@ def test_a_camera_is_in_one_state() -> None:
         ("vidface_sink_delivered_total", {("jsonl",): 20}),
         ("vidface_sink_retries_total", {("jsonl",): 1}),
         ("vidface_sink_refused_total", {("jsonl",): 2}),
+        ("vidface_sink_dropped_total", {("jsonl",): 4}),
         ("vidface_sink_pending", {("jsonl",): 3}),
         ("vidface_sink_failing", {("jsonl",): 1}),
         ("vidface_events_total", {(kind,): 2.0 * (kind == "vidface.camera.state") for kind in EVENT_TYPES}),
