@@ -1,6 +1,7 @@
-# setup: everything a developer needs; check: style and types; test: the whole suite;
+# setup: everything a developer needs; check: style and types; test: all tests that are not slow, or what PYTEST_ARGS says;
 # bench: figures on this machine; demo: the main job, end to end. See CONTRIBUTING.md.
 PYTHON ?= python3
+PYTEST_ARGS ?= -m "not slow"
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

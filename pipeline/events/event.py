@@ -47,6 +47,7 @@ class Event:
     time_ns: int
     data: Mapping[str, JSON] = field(hash=False)
     camera: str
+    _line: str | None = field(default=None, init=False, repr=False, compare=False)  # see from_stored
 
     def __post_init__(self) -> None:
         if self.subject != self.camera:
@@ -102,7 +103,18 @@ class Event:
         Raises:
             EventMalformed: The data holds something that JSON cannot express, such as NaN or a numpy scalar.
         """
-        return _dumps(self.to_cloudevent(), self.id)
+        return self._line or _dumps(self.to_cloudevent(), self.id)
+
+    @classmethod
+    def from_stored(cls, line: bytes) -> Self:
+        """Read one line that :meth:`to_json` wrote, and nothing else, and keep it: it need not be written again.
+
+        Raises:
+            EventMalformed: The line is no JSON object, or no event.
+        """
+        event = cls.from_json(line)
+        object.__setattr__(event, "_line", line.decode())
+        return event
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
@@ -130,8 +142,10 @@ class Event:
         Raises:
             EventMalformed: The data holds something that JSON cannot express.
         """
-        document = self.to_cloudevent()
-        return {name: str(document[name]) for name in HEADERS}, _dumps(self.data, self.id).encode()
+        document, line = self.to_cloudevent(), self._line
+        # In a line the data comes last, and no text before it can hold these quotes: within texts they are escaped.
+        data = _dumps(self.data, self.id) if line is None else line.partition(',"data":')[2][:-1]
+        return {name: str(document[name]) for name in HEADERS}, data.encode()
 
     @classmethod
     def from_kafka(cls, value: bytes, headers: Iterable[tuple[str, bytes]]) -> Self:

@@ -33,8 +33,8 @@ from pipeline.events.kafka_security import KafkaSecurity
 from pipeline.events.kafka_topic import NewTopic, ensure_topic
 
 # One record batch may hold a little more than a piece, and a broker takes 1 MiB a batch as it comes.
-_PIECE_BYTES: Final = 256 * 1024
-_BATCH_BYTES: Final = 512 * 1024
+_PIECE_BYTES: Final = 512 * 1024
+_BATCH_BYTES: Final = 768 * 1024
 _RECORD_OVERHEAD_BYTES: Final = 512  # headers, and more
 _Record: TypeAlias = tuple[Event, bytes, bytes, list[tuple[str, bytes]]]  # and its key, value and headers
 _SERVER: Final = re.compile(r"[^\s/@,]+:[0-9]{1,5}")

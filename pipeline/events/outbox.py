@@ -20,13 +20,14 @@ A full disk
     process ends before, the sink gets those events twice.
 
 What costs what
-    Appending is on the way of a decision, so it must not wait for disks or sinks: it is one insert under a lock that
-    others hold for as short a time. Sequence numbers are counted here and recovered from the events and the cursors
-    together: SQLite's AUTOINCREMENT would write a second page each time, and doubles the cost. Checkpoints, which do
-    wait for the disk, are made by the sinks' threads. Only when no sink has acknowledged anything for long does the
-    appending thread make one, every 32 MB. Deleting what every sink has, and giving the room of a drained backlog back
-    to the file system, are the sinks' threads' as well, in steps that hold the lock for less than an append takes.
-    Dropping at a bound is the appending thread's: so many events at once that it seldom happens.
+    Appending must not wait for disks or sinks, or a decision is told late: it is one insert under a lock that others
+    hold for as short a time (and :mod:`pipeline.events.outbox_writer` spares the pipeline even that). Sequence numbers
+    are counted here and recovered from the events and the cursors together: SQLite's AUTOINCREMENT would write a second
+    page each time, and doubles the cost. Checkpoints, which do wait for the disk, are made by the sinks' threads. Only
+    when no sink has acknowledged anything for long does the appending thread make one, every 32 MB. Deleting what every
+    sink has, and giving the room of a drained backlog back to the file system, are the sinks' threads' as well, in
+    steps that hold the lock for less than an append takes. Dropping at a bound is the appending thread's: so many
+    events at once that it seldom happens.
 
 Threads: any may append and ask for an epoch; each sink's thread reads and acknowledges for its own sink. Waiting is
 on a condition, not by polling.

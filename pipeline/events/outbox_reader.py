@@ -38,7 +38,7 @@ class OutboxReader:
                     if checksum(seq, body) != expected:
                         raise damaged(self._path, f"event {seq} is not what was stored")
                     try:
-                        found.append((seq, Event.from_json(body)))
+                        found.append((seq, Event.from_stored(body)))
                     except EventMalformed as error:
                         raise damaged(self._path, f"event {seq}: {error}") from error
         return found

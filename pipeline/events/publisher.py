@@ -73,7 +73,7 @@ class Publisher:
         outbox: Outbox,
         sinks: Sequence[Sink],
         *,
-        batch_size: int = 256,
+        batch_size: int = 512,
         backoff: Backoff | None = None,
         backoffs: Mapping[str, Backoff] | None = None,
         dead_letters: Path | None = None,

@@ -8,11 +8,11 @@ Request
 Answers
     ======================  ======================================================================================
     2xx                     The receiver has it; the next event is sent.
-    408, 425, 429, 5xx      Tried again, later and later, and not before ``Retry-After``.
+    401, 403, 404, 407,     Tried again, later and later, and not before ``Retry-After``: an expired token or an address
+    408, 425, 429, 5xx      that is being deployed delays events. Which 4xx is for ``retry_statuses`` to say.
     3xx                     Tried again, and reported: a redirect is never followed, since it would carry names and
                             credentials to where nobody configured them.
-    other 4xx               Refused for good: the event goes to the dead letters. An endpoint that answers 401 or 404
-                            for a while, such as during its own deployment, is told apart by ``retry_statuses``.
+    other 4xx               Refused for good: the event goes to the dead letters.
     none, or a broken line  Tried again.
     ======================  ======================================================================================
 

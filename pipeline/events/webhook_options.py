@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pipeline.events.webhook_signature import WebhookSecret
 
-RETRY_STATUSES: Final = frozenset({408, 425, 429})
-"""Of the 4xx: request timeout, too early, too many requests. They are about the moment and not about the event."""
+RETRY_STATUSES: Final = frozenset({401, 403, 404, 407, 408, 425, 429})
+"""Of the 4xx those that are about us or about the moment, and not about the event: an expired token, an address that is
+being deployed, too many requests. The next event would be answered likewise, and all would go to the dead letters."""
 
 _HIDDEN: Final = "***"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

@@ -51,8 +51,8 @@ class WebhookSinkConfig(Section):
     retry_statuses: tuple[Annotated[int, Field(ge=400, le=499)], ...] = Field(
         default=tuple(sorted(RETRY_STATUSES)),
         description="Answers of 400 to 499 after which the event is tried again; after any other of these it is "
-        "refused for good and goes to the dead letters. Add 401, 403 and 404 where an endpoint may answer so for a "
-        "while.",
+        "refused for good and goes to the dead letters. By default those that are about us or about the moment, such "
+        "as an expired token, and not about the event.",
     )
     retry: Retry = RetryConfig()
 

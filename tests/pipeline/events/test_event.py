@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,3 +145,37 @@ def test_what_json_cannot_say_is_refused_by_name(value: Any) -> None:
 def test_subject_and_camera_are_one() -> None:
     with pytest.raises(EventMalformed, match="they are one thing"):
         Event(type="t", source="s", id="i", subject="a", time_ns=0, data={}, camera="b")
+
+
+NASTY = 'a "data": {"id": 1}, ,"data":\\ ü 漢 \u2028'
+
+
+class TestStored:
+    """An event read back from where it was stored is written as it was, without being put together again."""
+
+    @pytest.fixture
+    def event(self) -> Event:
+        return Event(
+            type="vidface.test",
+            source=camera_source(NASTY),
+            id=NASTY,
+            subject=NASTY,
+            time_ns=1_700_000_000_123_000_000,
+            data={"text": NASTY, "data": {"data": [1, 2.5, None]}, NASTY: True},
+            camera=NASTY,
+        )
+
+    def test_every_form_is_the_same(self, event: Event) -> None:
+        stored = Event.from_stored(event.to_json().encode())
+        assert stored == event
+        assert hash(stored) == hash(event)
+        assert repr(stored) == repr(event)
+        assert stored.to_json() == event.to_json()
+        assert stored.to_kafka() == event.to_kafka()
+        assert stored.to_cloudevent() == event.to_cloudevent()
+
+    def test_a_changed_copy_is_written_anew(self, event: Event) -> None:
+        stored = Event.from_stored(event.to_json().encode())
+        changed = replace(stored, id="another", data={"a": 1})
+        assert changed.to_json() == replace(event, id="another", data={"a": 1}).to_json()
+        assert changed.to_kafka()[1] == b'{"a":1}'

@@ -190,7 +190,7 @@ def test_what_may_pass_is_tried_again(make: Make, status: int) -> None:
         assert [event_of(request) for request in receiver.requests] == [*numbered(2), *numbered(2, first=2)]
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 410, 413, 422])
+@pytest.mark.parametrize("status", [400, 405, 410, 413, 422])
 def test_what_is_refused_for_good(make: Make, status: int) -> None:
     with (
         Receiver([Answer(), Answer(status=status, body=b"no such\n\x1b[31m thing")]) as receiver,
@@ -198,6 +198,16 @@ def test_what_is_refused_for_good(make: Make, status: int) -> None:
     ):
         make(receiver.url()).deliver(numbered(3))
     assert caught.value.delivered == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 408, 425, 429])
+def test_what_is_not_about_the_event_is_tried_again(make: Make, status: int) -> None:
+    with Receiver([Answer(status=status), Answer()]) as receiver:
+        sink = make(receiver.url())
+        with pytest.raises(SinkError) as caught:
+            sink.deliver(numbered(1))
+        assert not isinstance(caught.value, EventRefused)
+        sink.deliver(numbered(1))
 
 
 def test_a_status_can_be_declared_to_pass(make: Make) -> None:
