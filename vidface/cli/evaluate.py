@@ -92,6 +92,16 @@ def scene(
     ] = None,
     detect_every: Annotated[int | None, typer.Option("--detect-every", min=1, metavar="K")] = None,
     detect_fps: Annotated[float | None, typer.Option("--detect-fps", min=0.1, metavar="F")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Play the clip at its own pace, as a live camera.")] = False,
+    cameras: Annotated[
+        int,
+        typer.Option(
+            "--cameras",
+            min=1,
+            metavar="N",
+            help="With --live: N cameras at once, the others from other places of the clip on; the first is scored.",
+        ),
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on a clip with ground truth. The exit status is 1 if anybody was named wrongly."""
@@ -99,9 +109,18 @@ def scene(
     from vidface.evaluation.run import SceneRun
     from vidface.evaluation.scene import read_truth
 
+    if cameras > 1 and not live:
+        raise UsageError("--cameras is for --live: a recording is scored alone")
     known = read_truth(truth)
     with tempfile.TemporaryDirectory(prefix="vidface-eval-") as folder, pull_progress() as pulling:
-        run = SceneRun(clip, Path(folder), config=config, detect_every=detect_every, detect_fps=detect_fps)
+        run = SceneRun(
+            clip,
+            Path(folder),
+            config=config,
+            detect_every=detect_every,
+            detect_fps=detect_fps,
+            live_cameras=cameras if live else None,
+        )
         for refusal in run.enrol(enrol, pulling):
             complain(f"{refusal.photo}: {refusal.reason} [{refusal.code}]")
         value = run.score(known)
@@ -115,6 +134,7 @@ def _say_scene(value: dict[str, Any]) -> None:
     say(f"false identifications: {value['false_identifications']}")
     if value["median_seconds_to_identify"] is not None:
         say(f"median time to identify: {value['median_seconds_to_identify']:.2f} s")
+    say(f"detections a second: {value['detections_per_s']}")
     say(f"sightings: {value['sightings']}, identity switches of the tracker: {value['id_switches']}")
     show_table(("person", "seconds to identify"), value["seconds_to_identify"].items())
     for name in value["not_identified"]:

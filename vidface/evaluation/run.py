@@ -9,11 +9,13 @@ from typing import Any
 from pipeline.analysis import AnalysedFrame
 from pipeline.errors import PhotoRefused
 from pipeline.events.sink import Sink
+from streams.state import CameraState, CameraStateName
 from vidface.assemble import enrol_rule, photo_reader
 from vidface.config.load import load_config
 from vidface.config.model import CameraConfig, Config
 from vidface.enrolment import Enroller, people_in
 from vidface.errors import BadInput
+from vidface.evaluation.live import as_cameras
 from vidface.evaluation.scene import SceneScore, Truth
 from vidface.place import Place
 from vidface.service import Service, make_folder
@@ -64,6 +66,8 @@ class SceneRun:
         config: See `clip_config`.
         detect_every: See `clip_config`.
         detect_fps: See `clip_config`.
+        live_cameras: Play it at its own pace as a live camera, beside others that make up this number: they show the
+            same clip from other places on, over and over. None to play it alone, as a recording.
     """
 
     def __init__(
@@ -74,8 +78,13 @@ class SceneRun:
         config: Path | None = None,
         detect_every: int | None = None,
         detect_fps: float | None = None,
+        live_cameras: int | None = None,
     ) -> None:
         self.config = clip_config([clip], folder, base=config, detect_every=detect_every, detect_fps=detect_fps)
+        if live_cameras is not None:
+            first, *others = as_cameras(self.config, live_cameras).cameras
+            cameras = (first.model_copy(update={"loop": False}), *others)
+            self.config = self.config.model_copy(update={"cameras": cameras})
 
     def enrol(self, photos: Path, progress: Progress | None = None) -> list[PhotoRefused]:
         """Enrol everyone in a folder of photos; what was refused."""
@@ -89,16 +98,28 @@ class SceneRun:
         Raises:
             SourceError: The clip can't be opened.
         """
-        with Service(self.config, observer=observer, extra_sinks=extra_sinks) as service:
+
+        def end_with_the_first(state: CameraState) -> None:
+            if state.camera == self.config.cameras[0].id and state.name is CameraStateName.ENDED:
+                service.stop()
+
+        service = Service(self.config, observer=observer, extra_sinks=extra_sinks, on_state=end_with_the_first)
+        with service:
             service.wait()
         for error in service.failed_cameras.values():
             raise error
         return service
 
     def score(self, truth: Truth) -> dict[str, Any]:
-        """Play the clip and score it."""
+        """Play the clip and score it; of several cameras the first, which shows the clip from its beginning."""
         score = SceneScore(truth)
-        self.play(score.observe)
+        scored = self.config.cameras[0].id
+
+        def observe(analysed: AnalysedFrame) -> None:
+            if analysed.frame.meta.camera == scored:
+                score.observe(analysed)
+
+        self.play(observe)
         return score.result()
 
 

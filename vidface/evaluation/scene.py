@@ -98,6 +98,7 @@ class SceneScore:
         self._hits = 0
         self._true_boxes = 0
         self._frames = 0
+        self._pts_s: list[float] = []  # the first and the last
 
     def observe(self, analysed: AnalysedFrame) -> None:
         """Take in one frame."""
@@ -106,6 +107,7 @@ class SceneScore:
         present = [person for person in self._truth.people if meta.index in person.boxes]
         owners = self._owners(analysed.faces.boxes_xyxy, present, meta.index)
         self._frames += 1
+        self._pts_s = [*self._pts_s[:1], time_s]
         self._faces += len(analysed.faces)
         self._true_boxes += len(present)
         self._hits += sum(1 for owner in owners if owner)
@@ -144,6 +146,12 @@ class SceneScore:
             overlaps[:, column] = -1
         return owners
 
+    def _detections_per_s(self) -> float | None:
+        """Frames that were looked at, a second of the clip."""
+        if len(self._pts_s) < 2 or self._pts_s[1] <= self._pts_s[0]:
+            return None
+        return round((self._frames - 1) / (self._pts_s[1] - self._pts_s[0]), 2)
+
     def result(self) -> dict[str, object]:
         """The figures, as `vidface eval scene --json` prints them."""
         enrolled = {person.name for person in self._truth.people if person.enrolled}
@@ -168,6 +176,7 @@ class SceneScore:
             "id_switches": int(self._switches),
             "detection_recall": round(self._hits / self._true_boxes, 4) if self._true_boxes else None,
             "frames": self._frames,
+            "detections_per_s": self._detections_per_s(),
             "seconds_to_identify": {name: round(wait, 3) for name, wait in sorted(waits.items())},
             "not_identified": sorted(enrolled - set(identified_at)),
             "false": false,
