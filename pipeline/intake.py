@@ -22,12 +22,16 @@ from streams.frame import Frame, FrameMeta
 from streams.shed import MAX_TOLERANCE
 from streams.state import CameraState
 
-BEHIND_NS: Final = 100_000_000
+BEHIND_NS: Final = 200_000_000
 """A live camera that waits in line for longer has its frames decoded faster than they can be looked at. Times its
 priority, as the bounds on its lag are: see `streams.shed`."""
 
 BEHIND_CAMERAS: Final = 4
 """But only where so many cameras wait: fewer would leave the detector idle until their next keyframes."""
+
+MANY_CAMERAS: Final = 8
+"""Where more wait, `BEHIND_NS` is shorter by as much: who stands in a longer line has longer to wait for its turn, and so
+many don't wait because the machine was held up for a moment."""
 
 
 class Taken(Enum):
@@ -104,10 +108,14 @@ class Intake:
                 self._counts.count(camera, "superseded")
             self._lines[camera].append(frame)
             self._changed.notify_all()
-            is_behind = offer.waited_ns > self._behind_ns[camera] and self._scheduler.cameras_waiting >= BEHIND_CAMERAS
-            if is_behind:
+            if self._is_behind(camera, offer.waited_ns):
                 return Taken.BEHIND
             return Taken.NEXT if self._scheduler.waiting(camera) == 1 else Taken.WAITS
+
+    def _is_behind(self, camera: str, waited_ns: int) -> bool:
+        waiting = self._scheduler.cameras_waiting
+        bound_ns = self._behind_ns[camera] * MANY_CAMERAS / max(MANY_CAMERAS, waiting)
+        return waiting >= BEHIND_CAMERAS and waited_ns > bound_ns
 
     def put_state(self, state: CameraState) -> None:
         """Tell a camera's change of state; never waits, and is ignored once closed."""

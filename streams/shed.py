@@ -4,8 +4,10 @@ A camera that is decoded too slowly falls behind: its packets wait, in the kerne
 far it is behind, its lag, is seen here, and nobody needs to tell it:
 
 - a lag over `SKIP_UNREFERENCED_S`: frames that no other frame refers to are left out. That costs nothing else.
-- a lag over `SKIP_TO_KEYFRAME_S`: everything is left out up to the next keyframe, since every frame between refers to
-  one that was left out. Reading without decoding is a hundred times faster, so the lag is gone when the keyframe comes.
+- a lag over `SKIP_TO_KEYFRAME_S` that does not shrink: everything is left out up to the next keyframe, since every frame
+  between refers to one that was left out. Reading without decoding is a hundred times faster, so the lag is gone when
+  the keyframe comes. A lag that shrinks is let be, up to `SKIP_AT_ONCE_S`: the machine was held up for a moment and
+  catches up within a few frames, where the next keyframe may be seconds away.
 - a lag over `SKIP_KEYFRAMES_S`: keyframes are left out as well.
 
 And where what is decoded waits too long to be looked at, the consumer asks for the second of these itself, however
@@ -24,7 +26,11 @@ from typing import Final
 
 SKIP_UNREFERENCED_S: Final = 0.1
 SKIP_TO_KEYFRAME_S: Final = 0.3
+SKIP_AT_ONCE_S: Final = 0.6
 SKIP_KEYFRAMES_S: Final = 1.0
+
+NOT_SHRINKING: Final = 3
+"""So many packets in a row, each read no less late than the one before it, mean that a lag does not shrink."""
 
 MAX_TOLERANCE: Final = 2.0
 """However high its priority, a camera may not fall further behind than so many times the bounds."""
@@ -52,6 +58,8 @@ class Shedder:
             raise ValueError(f"tolerance must be over 0, got {tolerance}")
         self._tolerance = min(tolerance, MAX_TOLERANCE)
         self._to_keyframe = False
+        self._last_lag_s = 0.0
+        self._not_shrinking = 0
 
     def skip_to_keyframe(self) -> None:
         """Leave out everything before the next keyframe, whatever the lag."""
@@ -66,9 +74,11 @@ class Shedder:
             is_referenced: Tells whether another frame may refer to it; asked only where that matters.
         """
         lag_s /= self._tolerance
+        self._not_shrinking = self._not_shrinking + 1 if lag_s >= self._last_lag_s else 0
+        self._last_lag_s = lag_s
         if is_keyframe:
             self._to_keyframe = lag_s > SKIP_KEYFRAMES_S
-        elif lag_s > SKIP_TO_KEYFRAME_S:
+        elif lag_s > SKIP_AT_ONCE_S or (lag_s > SKIP_TO_KEYFRAME_S and self._not_shrinking >= NOT_SHRINKING):
             self._to_keyframe = True
         if self._to_keyframe:
             return Skipped.LATE

@@ -75,7 +75,7 @@ def producer(body: Callable[[], object]) -> tuple[threading.Thread, list[BaseExc
 
 
 def test_states_and_frames_come_out_in_their_order() -> None:
-    intake = intake_of(CLIP)
+    intake = intake_of(Share(camera="clip", policy=Policy.RECORDED))
     intake.put_state(state("clip", CameraStateName.CONNECTING))
     intake.put_state(state("clip", CameraStateName.LIVE))
     intake.put_frame(frame("clip", 0))
@@ -131,19 +131,19 @@ def test_expired_frames_are_counted_and_gone() -> None:
     assert counts.snapshot()["door"] == {"decoded": 2, "expired": 1}
 
 
-@pytest.mark.parametrize(("others", "taken"), [(2, Taken.WAITS), (3, Taken.BEHIND)])
+@pytest.mark.parametrize(("others", "taken"), [(2, Taken.NEXT), (3, Taken.BEHIND)])
 def test_a_live_camera_is_behind_where_it_waits_long_among_many(others: int, taken: Taken) -> None:
     clock = FakeClock()
     cameras = ["door", *(f"other {number}" for number in range(others))]
     intake = intake_of(*(Share(camera=camera, policy=Policy.LIVE) for camera in cameras), clock=clock)
-    assert [intake.put_frame(frame(camera, 0)) for camera in cameras] == [Taken.WAITS] * len(cameras)
-    clock.advance(0.05)
-    assert intake.put_frame(frame("door", 1)) is Taken.WAITS
+    assert [intake.put_frame(frame(camera, 0)) for camera in cameras] == [Taken.NEXT] * len(cameras)
     clock.advance(0.1)
+    assert intake.put_frame(frame("door", 1)) is Taken.NEXT
+    clock.advance(0.2)
     assert intake.put_frame(frame("door", 2)) is taken
 
 
-@pytest.mark.parametrize(("priority", "waits_s"), [(0.5, 0.05), (1.0, 0.1), (1.5, 0.15), (2.0, 0.2), (9.0, 0.2)])
+@pytest.mark.parametrize(("priority", "waits_s"), [(0.5, 0.1), (1.0, 0.2), (1.5, 0.3), (2.0, 0.4), (9.0, 0.4)])
 def test_the_higher_its_priority_the_longer_a_camera_waits_before_it_is_behind(priority: float, waits_s: float) -> None:
     clock = FakeClock()
     others = [Share(camera=f"other {number}", policy=Policy.LIVE) for number in range(3)]
@@ -152,9 +152,27 @@ def test_the_higher_its_priority_the_longer_a_camera_waits_before_it_is_behind(p
         intake.put_frame(frame(share.camera, 0))
     intake.put_frame(frame("door", 0))
     clock.advance(waits_s)
-    assert intake.put_frame(frame("door", 1)) is Taken.WAITS
+    assert intake.put_frame(frame("door", 1)) is Taken.NEXT
     clock.advance(0.001)
     assert intake.put_frame(frame("door", 2)) is Taken.BEHIND
+
+
+@pytest.mark.parametrize(("cameras", "waits_s"), [(4, 0.2), (8, 0.2), (16, 0.1), (32, 0.05)])
+def test_the_more_cameras_wait_the_sooner_one_is_behind(cameras: int, waits_s: float) -> None:
+    clock = FakeClock()
+    names = ["door", *(f"other {number}" for number in range(cameras - 1))]
+    intake = intake_of(*(Share(camera=name, policy=Policy.LIVE) for name in names), clock=clock)
+    for name in names:
+        intake.put_frame(frame(name, 0))
+    clock.advance(waits_s)
+    assert intake.put_frame(frame("door", 1)) is Taken.NEXT
+    clock.advance(0.001)
+    assert intake.put_frame(frame("door", 2)) is Taken.BEHIND
+
+
+def test_a_recordings_frames_wait_for_each_other() -> None:
+    intake = intake_of(Share(camera="clip", policy=Policy.RECORDED))
+    assert [intake.put_frame(frame("clip", index)) for index in range(3)] == [Taken.NEXT, Taken.WAITS, Taken.WAITS]
 
 
 def test_frames_that_are_not_due_are_counted() -> None:
@@ -210,7 +228,7 @@ def test_closing_wakes_a_producer_that_waits() -> None:
 
 
 def test_closing_wakes_a_consumer_that_waits() -> None:
-    intake = intake_of(CLIP)
+    intake = intake_of(Share(camera="clip", policy=Policy.RECORDED))
     thread, errors = producer(intake.take)
     intake.close()
     thread.join(PATIENCE_S)

@@ -41,10 +41,24 @@ class TestShedder:
     def test_far_behind_everything_goes_up_to_the_next_keyframe(self) -> None:
         shedder = Shedder()
         assert judged(shedder, 0.0, key=True) is None
-        assert judged(shedder, 0.4) is Skipped.LATE
+        assert judged(shedder, 0.7) is Skipped.LATE
         assert judged(shedder, 0.0) is Skipped.LATE  # in time again, but it refers to one that was left out
         assert judged(shedder, 0.0, key=True) is None
         assert judged(shedder, 0.0) is None
+
+    def test_a_lag_that_shrinks_is_let_be(self) -> None:
+        shedder = Shedder()
+        assert judged(shedder, 0.0, key=True) is None
+        lags = [0.55, 0.5, 0.52, 0.53, 0.45, 0.4, 0.35, 0.25, 0.1, 0.0]
+        assert [judged(shedder, lag_s) for lag_s in lags] == [None] * len(lags)
+
+    def test_a_lag_that_stays_or_grows_is_not(self) -> None:
+        for lags in ([0.31, 0.31, 0.31], [0.35, 0.4, 0.45], [0.5, 0.45, 0.46, 0.47, 0.48]):
+            shedder = Shedder()
+            assert judged(shedder, 0.0, key=True) is None
+            skipped = [judged(shedder, lag_s) for lag_s in lags]
+            assert skipped[-1] is Skipped.LATE, lags
+            assert skipped[0] is None
 
     def test_very_far_behind_keyframes_go_too(self) -> None:
         shedder = Shedder()
@@ -53,9 +67,9 @@ class TestShedder:
         assert judged(shedder, 0.9, key=True) is None
 
     def test_a_higher_priority_may_lag_more_but_not_without_bound(self) -> None:
-        assert judged(Shedder(tolerance=2.0), 0.5) is None
-        assert judged(Shedder(tolerance=100.0), 0.7) is Skipped.LATE
-        assert judged(Shedder(tolerance=0.5), 0.2) is Skipped.LATE
+        assert judged(Shedder(tolerance=2.0), 1.0) is None
+        assert judged(Shedder(tolerance=100.0), 1.3) is Skipped.LATE
+        assert judged(Shedder(tolerance=0.5), 0.4) is Skipped.LATE
 
     def test_a_tolerance_of_nothing_is_refused(self) -> None:
         with pytest.raises(ValueError, match="over 0"):
