@@ -30,8 +30,8 @@ BEHIND_CAMERAS: Final = 4
 """But only where so many cameras wait: fewer would leave the detector idle until their next keyframes."""
 
 MANY_CAMERAS: Final = 8
-"""Where more wait, `BEHIND_NS` is shorter by as much: who stands in a longer line has longer to wait for its turn, and so
-many don't wait because the machine was held up for a moment."""
+"""Where more wait, `BEHIND_NS` is shorter by as much: who stands in a longer line has longer to wait for its turn, and
+so many don't wait because the machine was held up for a moment."""
 
 
 class Taken(Enum):

@@ -4,10 +4,10 @@ A camera that is decoded too slowly falls behind: its packets wait, in the kerne
 far it is behind, its lag, is seen here, and nobody needs to tell it:
 
 - a lag over `SKIP_UNREFERENCED_S`: frames that no other frame refers to are left out. That costs nothing else.
-- a lag over `SKIP_TO_KEYFRAME_S` that does not shrink: everything is left out up to the next keyframe, since every frame
-  between refers to one that was left out. Reading without decoding is a hundred times faster, so the lag is gone when
-  the keyframe comes. A lag that shrinks is let be, up to `SKIP_AT_ONCE_S`: the machine was held up for a moment and
-  catches up within a few frames, where the next keyframe may be seconds away.
+- a lag over `SKIP_TO_KEYFRAME_S` that does not shrink: everything is left out up to the next keyframe, since every
+  frame between refers to one that was left out. Reading without decoding is a hundred times faster, so the lag is gone
+  when the keyframe comes. A lag that shrinks is let be, up to `SKIP_AT_ONCE_S`: the machine was held up for a moment
+  and catches up within a few frames, where the next keyframe may be seconds away.
 - a lag over `SKIP_KEYFRAMES_S`: keyframes are left out as well.
 
 And where what is decoded waits too long to be looked at, the consumer asks for the second of these itself, however
