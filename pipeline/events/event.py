@@ -142,9 +142,9 @@ class Event:
         Raises:
             EventMalformed: The data holds something that JSON cannot express.
         """
-        document, line = self.to_cloudevent(), self._line
+        document = self.to_cloudevent()
         # In a line the data comes last, and no text before it can hold these quotes: within texts they are escaped.
-        data = _dumps(self.data, self.id) if line is None else line.partition(',"data":')[2][:-1]
+        data = (self._line or "").partition(',"data":')[2][:-1] or _dumps(self.data, self.id)
         return {name: str(document[name]) for name in HEADERS}, data.encode()
 
     @classmethod

@@ -38,6 +38,43 @@ def test_two_cameras_know_nothing_of_each_other() -> None:
     assert follow(ByteTracker(OPTIONS), frames(10)) == alone, "a new epoch counts from 1 again"
 
 
+def test_ids_are_those_of_the_library_used_as_it_comes() -> None:
+    """What we leave out and put in, for speed, changes no answer."""
+    from supervision import Detections
+    from trackers import ByteTrackTracker
+    from trackers.utils.iou import BIoU
+
+    options = TrackOptions()
+    plain = ByteTrackTracker(
+        lost_track_buffer=30,
+        frame_rate=options.nominal_fps,
+        track_activation_threshold=options.new_track_score,
+        minimum_consecutive_frames=options.min_hits,
+        minimum_iou_threshold=options.min_iou,
+        high_conf_det_threshold=0.6,
+        iou=BIoU(buffer_ratio=options.buffer_ratio),
+    )
+    ours = ByteTracker(options)
+    chance = np.random.default_rng(7)
+    middles, speeds = chance.uniform(50, 950, (8, 2)), chance.uniform(-6, 6, (8, 2))
+    for number in range(200):
+        middles += speeds
+        seen = np.flatnonzero(chance.random(8) < 0.85)  # some are missed now and then
+        found = middles[seen] + chance.normal(0, 1.5, (len(seen), 2))
+        boxes = np.hstack([found - 20, found + 20]).astype(np.float32)
+        scores = chance.uniform(0.3, 1.0, len(seen)).astype(np.float32)
+        faces = Faces(boxes_xyxy=boxes, scores=scores, landmarks_xy=np.zeros((len(seen), 5, 2), np.float32))
+        rows = Detections(xyxy=boxes.astype(np.float64), confidence=scores, data={"row": np.arange(len(seen))})
+        tracked = plain.update(rows, timestamp=number / 10)
+        expected = np.full(len(seen), UNCONFIRMED)
+        assert tracked.tracker_id is not None
+        for row, track in zip(tracked.data.get("row", ()), tracked.tracker_id, strict=True):
+            if track >= 0:
+                expected[row] = track + 1
+        assert ours.update(faces, number / 10).tolist() == expected.tolist()
+    assert expected.max() >= 8
+
+
 @pytest.mark.parametrize(
     ("fps", "side", "speed_px_s"),
     [
