@@ -104,7 +104,12 @@ def scene(
     ] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole pipeline on a clip with ground truth. The exit status is 1 if anybody was named wrongly."""
+    """Run the whole pipeline on a clip with ground truth. The exit status is 1 if anybody was named wrongly.
+
+    The ground truth is JSON: {"fps": 25, "tracks": [{"name": "Ada Lovelace", "enrolled": true, "frames": {"0": [100,
+    200, 180, 300], ...}}, ...]}. A track is one person's; frames has the box (left, top, right, bottom, in pixels) of
+    the head or face by the frame's index, while all of it is in the picture.
+    """
     from vidface.cli.weights import pull_progress
     from vidface.evaluation.run import SceneRun
     from vidface.evaluation.scene import read_truth

@@ -183,8 +183,8 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def local_time(unix_ns: int) -> str:
-    """``2025-01-31 14:03:59`` in the machine's time zone, for people."""
-    return datetime.fromtimestamp(unix_ns / 1e9, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """``2025-01-31 14:03:59 CET`` in the machine's time zone, for people."""
+    return datetime.fromtimestamp(unix_ns / 1e9, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def utc_time(unix_ns: int) -> str:

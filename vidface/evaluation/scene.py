@@ -68,7 +68,10 @@ def read_truth(path: Path) -> Truth:
     except OSError as error:
         raise BadInput(f"{path}: the ground truth can't be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path}: not a ground truth file ({type(error).__name__}: {error})") from error
+        raise BadInput(
+            f"{path}: not a ground truth file ({type(error).__name__}: {error}); "
+            "vidface eval scene --help shows its form"
+        ) from error
 
 
 def _box(values: Sequence[float]) -> tuple[float, float, float, float]:

@@ -56,7 +56,7 @@ def data_dir(tmp_path: Path) -> Path:
 def test_tail_from_start(run: RunCommand, data_dir: Path) -> None:
     outcome = run("events", "tail", "--from-start", "--limit", "3", "--data-dir", data_dir)
     assert outcome.status == 0
-    assert [line.split()[3] for line in outcome.out.splitlines()] == ["identified", "ended", "started"]
+    assert [line.split()[4] for line in outcome.out.splitlines()] == ["identified", "ended", "started"]
 
 
 def test_tail_as_json(run: RunCommand, data_dir: Path) -> None:
