@@ -18,6 +18,7 @@ def part(lobby: Lobby, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return clip, 750 - first_frame
 
 
+@pytest.mark.slow
 def test_recordings_are_measured_beside_floors_and_the_plain_loop(
     fresh: Installation, lobby: Lobby, part: tuple[Path, int]
 ) -> None:
