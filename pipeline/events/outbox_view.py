@@ -214,7 +214,8 @@ def replay(
             first = writer.execute(f"SELECT min(seq) FROM events WHERE {column} >= ?", (least,)).fetchone()[0]
             if first is None:
                 raise NothingKept(
-                    f"outbox {path} keeps no event from then on; outbox.keep_h says how long delivered events are kept"
+                    f"outbox {path} keeps no event from then on; outbox.keep_h, 0 by default, says how long events are "
+                    "kept that every sink has; it counts for those that come after it was set"
                 )
             chosen = {sink: seq for sink, seq in cursors.items() if not sinks or sink in sinks}
             back = [(first - 1, sink) for sink, seq in chosen.items() if seq >= first]

@@ -253,7 +253,10 @@ def _against(rule: Rule, said: SightingPayload, now_ns: int) -> Iterator[Objecti
         yield Objection(reason=Reason.LOW_SCORE, words=words, rule=rule.name)
     if identity.margin is None:
         if rule.min_margin > 0:
-            words = f"nobody else is enrolled, so there is no lead; {rule.min_margin:g} is asked for"
+            words = (
+                f"nobody else is enrolled, so there is no lead; {rule.min_margin:g} is asked for "
+                "(enrol more people, or allow it with min_margin: 0)"
+            )
             yield Objection(reason=Reason.MARGIN_UNKNOWN, words=words, rule=rule.name)
     elif not identity.margin >= rule.min_margin:
         words = f"the lead over the next person is {identity.margin:.3f}; {rule.min_margin:g} is asked for"

@@ -81,7 +81,7 @@ def choose_sink(place: Place, name: str | None) -> JsonlSinkConfig | KafkaSinkCo
 def _follow(sink: JsonlSinkConfig | KafkaSinkConfig, *, from_start: bool) -> Iterator[Event]:
     if isinstance(sink, JsonlSinkConfig):
         if not sink.path.exists():
-            note(f"waiting for {sink.path}, which is not there yet")
+            note(f"waiting for {sink.path}, which is not there yet; --config or --data-dir names another")
         never = threading.Event()
         return tail_file(sink.path, from_start=from_start, wait=lambda: not never.wait(POLL_S))
     from pipeline.events.kafka import tail_topic
