@@ -90,8 +90,12 @@ def scene(
         Path | None,
         typer.Option("--config", metavar="FILE", help="Options to evaluate; its cameras, sinks and data are not used."),
     ] = None,
-    detect_every: Annotated[int | None, typer.Option("--detect-every", min=1, metavar="K")] = None,
-    detect_fps: Annotated[float | None, typer.Option("--detect-fps", min=0.1, metavar="F")] = None,
+    detect_every: Annotated[
+        int | None, typer.Option("--detect-every", min=1, metavar="K", help="Look for faces in each K-th frame.")
+    ] = None,
+    detect_fps: Annotated[
+        float | None, typer.Option("--detect-fps", min=0.1, metavar="F", help="Look for faces F times a second.")
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Play the clip at its own pace, as a live camera.")] = False,
     cameras: Annotated[
         int,
