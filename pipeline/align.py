@@ -70,8 +70,6 @@ def inside_fractions(landmarks_xy: F32, size_wh: tuple[int, int]) -> F32:
     Returns:
         ``(N,)`` float32 in 0..1, counted on a grid of 16x16 points.
     """
-    if not len(landmarks_xy):
-        return np.empty(0, np.float32)
     matrices = similarity_transforms(landmarks_xy)
     fractions = _sampled_fractions(matrices, size_wh, _CORNERS_XY)
     cut = (

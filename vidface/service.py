@@ -18,7 +18,7 @@ from index.gallery import Gallery
 from pipeline.analysis import AnalysedFrame
 from pipeline.events.event import Event
 from pipeline.events.outbox import Outbox
-from pipeline.events.outbox_writer import Delivery, OutboxWriter
+from pipeline.events.outbox_writer import OutboxWriter, StoredDelivery
 from pipeline.events.publisher import Publisher, SinkStatistics
 from pipeline.events.sink import Sink
 from pipeline.metrics import Ages, EventCounts, FrameCounts, StageTimes
@@ -140,7 +140,7 @@ class Service:
                     observer=self._observer,
                     ages=self.ages,
                 ),
-                publisher=Delivery(writer, self._publisher),
+                publisher=StoredDelivery(writer, self._publisher),
                 on_state=self._on_state,
                 counts=self.counts,
                 times=self.times,

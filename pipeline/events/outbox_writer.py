@@ -107,7 +107,7 @@ class OutboxWriter:
         return events
 
 
-class Delivery:
+class StoredDelivery:
     """What carries events away from the pipeline, in order: what was said last is stored before the last is sent."""
 
     def __init__(self, writer: OutboxWriter, publisher: Publisher) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from pipeline.events.event import Event
 from pipeline.events.kafka import KafkaSink
 from pipeline.events.outbox import Outbox
-from pipeline.events.outbox_writer import Delivery, OutboxWriter
+from pipeline.events.outbox_writer import OutboxWriter, StoredDelivery
 from pipeline.events.publisher import Publisher
 from streams.fake import Play, Step
 from streams.frame import Frame
@@ -117,7 +117,7 @@ def main(folder: Path, server: str, topic: str, fps: float = 0.0) -> None:
             folder,
             scripts(),
             emit=writer.put,
-            publisher=Delivery(writer, Publisher(outbox, [sink])),
+            publisher=StoredDelivery(writer, Publisher(outbox, [sink])),
             next_epoch=outbox.next_epoch,
             next_state_number=outbox.next_state_number,
             on_frame=paced(fps),

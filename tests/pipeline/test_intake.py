@@ -75,7 +75,7 @@ def producer(body: Callable[[], object]) -> tuple[threading.Thread, list[BaseExc
 
 
 def test_states_and_frames_come_out_in_their_order() -> None:
-    intake = intake_of(Share(camera="clip", policy=Policy.RECORDED))
+    intake = intake_of(CLIP)
     intake.put_state(state("clip", CameraStateName.CONNECTING))
     intake.put_state(state("clip", CameraStateName.LIVE))
     intake.put_frame(frame("clip", 0))
@@ -228,7 +228,7 @@ def test_closing_wakes_a_producer_that_waits() -> None:
 
 
 def test_closing_wakes_a_consumer_that_waits() -> None:
-    intake = intake_of(Share(camera="clip", policy=Policy.RECORDED))
+    intake = intake_of(CLIP)
     thread, errors = producer(intake.take)
     intake.close()
     thread.join(PATIENCE_S)

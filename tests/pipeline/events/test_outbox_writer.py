@@ -13,7 +13,7 @@ from pipeline.events.event import Event
 from pipeline.events.fake import MemorySink
 from pipeline.events.outbox import Outbox
 from pipeline.events.outbox_options import OutboxOptions
-from pipeline.events.outbox_writer import MAX_WAITING, Delivery, OutboxWriter
+from pipeline.events.outbox_writer import MAX_WAITING, OutboxWriter, StoredDelivery
 from pipeline.events.publisher import Publisher
 from tests.pipeline.events.examples import numbered
 
@@ -128,7 +128,7 @@ def test_whoever_emits_waits_where_storing_falls_behind(outbox: Outbox) -> None:
 def test_what_is_said_last_is_stored_and_delivered_before_the_end(outbox: Outbox) -> None:
     sink = MemorySink(name=SINK)
     writer = OutboxWriter(outbox)
-    delivery = Delivery(writer, Publisher(outbox, [sink]))
+    delivery = StoredDelivery(writer, Publisher(outbox, [sink]))
     delivery.start()
     events = numbered(500)
     put_one_by_one(writer, events)
