@@ -1,12 +1,14 @@
 # setup: everything a developer needs; check: style and types; test: all tests that are not slow, or what PYTEST_ARGS says;
-# bench: figures on this machine; demo: the main job, end to end. See CONTRIBUTING.md.
+# bench: figures on this machine; demo: the main job, end to end. workshop: an environment with torch, for training and
+# optimising weights; test-workshop: its tests. See CONTRIBUTING.md.
 PYTHON ?= python3
 PYTEST_ARGS ?= -m "not slow"
 VENV := .venv
+WORKSHOP := .venv-train
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup services check test bench demo lock schemas clean
+.PHONY: setup services check test workshop test-workshop bench demo lock schemas clean
 
 setup: $(STAMP)
 
@@ -28,6 +30,18 @@ check: setup
 test: services
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+workshop: $(WORKSHOP)/.installed
+
+$(WORKSHOP)/.installed: requirements/train.txt pyproject.toml
+	@echo "installing the locked packages of the weights workshop into $(WORKSHOP): 3 GB of torch, a few minutes"
+	$(PYTHON) -m venv $(WORKSHOP)
+	$(WORKSHOP)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/train.txt
+	$(WORKSHOP)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-workshop: workshop
+	$(WORKSHOP)/bin/python -m pytest $(PYTEST_ARGS) tests/workshop
+
 bench: demo
 	$(BIN)/vidface bench out/demo/scene.mp4 --detect-every 1
 	$(BIN)/vidface bench out/demo/scene.mp4 --detect-fps 5
@@ -43,6 +57,7 @@ lock: setup
 	$(LOCK) --extra cpu --extra mqtt --output-file requirements/cpu.txt
 	$(LOCK) --extra gpu --extra mqtt --output-file requirements/gpu.txt
 	$(LOCK) --extra cpu --extra mqtt --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra cpu --extra mqtt --extra train --group dev --output-file requirements/train.txt
 
 schemas: setup
 	$(BIN)/vidface config schema > configs/schemas/cameras.schema.json
@@ -50,4 +65,4 @@ schemas: setup
 	$(BIN)/python -m vidface.asyncapi configs/schemas
 
 clean:
-	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(WORKSHOP) out .mypy_cache .pytest_cache .ruff_cache

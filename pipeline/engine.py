@@ -189,6 +189,11 @@ def choose(backend: Backend, device: Device) -> tuple[Backend, Device]:
     return backend, Device.CPU
 
 
+def is_quantised(model: bytes) -> bool:
+    """Whether an ONNX model has been quantised: its graph then goes to int8 and back."""
+    return b"DequantizeLinear" in model
+
+
 def _cuda_offered() -> bool:
     return Path("/dev/nvidia0").exists() and "CUDAExecutionProvider" in _import_onnxruntime().get_available_providers()
 
@@ -202,6 +207,29 @@ def _import_onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def save_openvino(onnx_file: Path, path: Path) -> list[Path]:
+    """Write OpenVINO's own form of an ONNX file, in the precision that it has.
+
+    Args:
+        onnx_file: The model.
+        path: Where to, ending in ``.xml``; the weights go beside it, ending in ``.bin``.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        EngineMissing: OpenVINO is not installed.
+        EngineError: It can't read the model.
+    """
+    choose(Backend.OPENVINO, Device.CPU)
+    openvino = _import_openvino()
+    try:
+        openvino.save_model(_openvino_core().read_model(onnx_file), path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise EngineError(f"openvino could not write {path} from {onnx_file}: {error}") from error
+    return [path, path.with_suffix(".bin")]
 
 
 def usable_cpus() -> int:
@@ -251,6 +279,7 @@ class OpenVinoEngine:
         self._label = label
         self._outputs = tuple(output_names)
         self._precision = precision
+        self._int8 = is_quantised(model)
         threads = options.threads or usable_cpus()
         self._parallel = max(1, min(options.streams, threads))
         self._settings = {
@@ -272,7 +301,7 @@ class OpenVinoEngine:
     @property
     def description(self) -> str:
         """Backend, device and precision."""
-        return f"openvino cpu {self._precision}"
+        return f"openvino cpu {'int8' if self._int8 else self._precision}"
 
     @property
     def parallel(self) -> int:
@@ -368,6 +397,7 @@ class OnnxRuntimeEngine:
         if options.threads:
             session_options.intra_op_num_threads = options.threads
         self._device = device
+        self._int8 = is_quantised(model)
         self._label = label
         self._outputs = list(output_names)
         try:
@@ -380,7 +410,7 @@ class OnnxRuntimeEngine:
     @property
     def description(self) -> str:
         """Backend, device and precision."""
-        return f"onnxruntime {self._device} {self._precision}"
+        return f"onnxruntime {self._device} {'int8' if self._int8 else self._precision}"
 
     @property
     def parallel(self) -> int:

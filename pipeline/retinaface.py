@@ -18,13 +18,17 @@ from pipeline.canvas import DEFAULT_CANVAS, Canvas
 from pipeline.change import tile_sides_px
 from pipeline.engine import Engine, EngineOptions, open_engine
 from pipeline.errors import ModelMismatch
-from pipeline.faces import Faces, require_shape
+from pipeline.faces import F32, Faces, require_shape
 from pipeline.graph import Preprocessing
 from pipeline.nms import suppress
-from weights.manifest import ModelSpec
+from weights.manifest import ModelSpec, OutputForm
 
 CANDIDATES = 2_000
 """At most so many anchors of one picture, best first, are compared with each other; a wall of faces needs fewer."""
+
+
+CELL_VALUES = 15
+"""What an anchor has in `OutputForm.CELLS`: a margin, a box of four and five landmarks of two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +39,14 @@ class DetectorOptions:
         canvas: The size that pictures are scaled to; a larger one finds smaller faces at a higher cost.
         score_threshold: Faces below this confidence (0..1) are left out.
         nms_iou: Of two boxes that overlap more than this the weaker is left out.
+        level_thresholds: In place of `score_threshold`, one for the anchors of each stride, finest first: small faces,
+            which the finest finds, may be asked for more or less than large ones. None for the same of all.
     """
 
     canvas: Canvas = DEFAULT_CANVAS
     score_threshold: float = 0.6
     nms_iou: float = 0.4
+    level_thresholds: tuple[float, ...] | None = None
 
 
 class Detector(Protocol):
@@ -105,6 +112,12 @@ class RetinaFace:
         self._rgb = spec.colour == "RGB"
         canvas = self._options.canvas
         self._anchors = lay_anchors(self._anchor_spec, (canvas.width, canvas.height))
+        self._threshold: float | F32 = self._options.score_threshold
+        if self._options.level_thresholds is not None:
+            self._threshold = _anchor_thresholds(self._options.level_thresholds, self._anchor_spec, canvas)
+        self._cells = spec.output_form is OutputForm.CELLS
+        with np.errstate(divide="ignore"):  # a threshold of 0 or 1 is a margin without end
+            self._margin = np.log(np.divide(self._threshold, np.subtract(1.0, self._threshold)))
 
     @classmethod
     def open(
@@ -174,6 +187,8 @@ class RetinaFace:
 
         def faces() -> list[Faces]:
             outputs = finish()
+            if self._cells:
+                return [self._decode_cells([outputs[name][i] for name in self._outputs]) for i in range(len(batch))]
             loc, conf, landmarks = (outputs[name] for name in self._outputs)
             require_shape("detector output loc", loc, (len(batch), len(self._anchors), 4))
             return [self._decode(loc[i], conf[i], landmarks[i]) for i in range(len(batch))]
@@ -186,18 +201,44 @@ class RetinaFace:
 
     def _decode(self, loc: NDArray[Any], conf: NDArray[Any], landmarks: NDArray[Any]) -> Faces:
         """One picture's outputs to faces: only anchors above the threshold are decoded."""
-        all_scores = conf[:, 1]
-        rows = np.flatnonzero(all_scores >= self._options.score_threshold)
+        all_scores = conf[:, -1]  # of background and face, or of face alone
+        rows = np.flatnonzero(all_scores >= self._threshold)
         if not len(rows):
             return Faces.empty()
         if len(rows) > CANDIDATES:
             rows = rows[np.argsort(-all_scores[rows], kind="stable")[:CANDIDATES]]
+        return self._faces(rows, np.asarray(all_scores[rows], np.float32), loc[rows], landmarks[rows])
+
+    def _decode_cells(self, levels: Sequence[NDArray[Any]]) -> Faces:
+        """One picture's levels ``(rows, columns, anchors x CELL_VALUES)`` to faces; see `OutputForm.CELLS`.
+
+        Margins are compared as they are: the logistic function is taken of what is above the threshold only.
+        """
+        anchors = [level.reshape(-1, CELL_VALUES) for level in levels]
+        margins = np.concatenate([level[:, 0] for level in anchors])
+        require_shape("detector output margins", margins, (len(self._anchors),))
+        rows = np.flatnonzero(margins >= self._margin)
+        if not len(rows):
+            return Faces.empty()
+        if len(rows) > CANDIDATES:
+            rows = np.sort(rows[np.argsort(-margins[rows], kind="stable")[:CANDIDATES]])
+        ends = np.cumsum([len(level) for level in anchors])
+        cuts = np.searchsorted(rows, ends)
+        parts, start = [], 0
+        for level, end, cut in zip(anchors, ends, cuts, strict=True):
+            parts.append(level[rows[start:cut] - (end - len(level))])
+            start = cut
+        values = np.concatenate(parts)
+        scores = np.asarray(1 / (1 + np.exp(-values[:, 0])), np.float32)
+        return self._faces(rows, scores, values[:, 1:5], values[:, 5:])
+
+    def _faces(self, rows: NDArray[np.intp], scores: F32, loc: NDArray[Any], landmarks: NDArray[Any]) -> Faces:
+        """Faces of some anchors, without those that a surer one overlaps."""
         anchors = self._anchors[rows]
         variances = self._anchor_spec.variances
-        boxes = decode_boxes(loc[rows], anchors, variances)
-        scores = np.asarray(all_scores[rows], np.float32)
+        boxes = decode_boxes(loc, anchors, variances)
         kept = suppress(boxes, scores, self._options.nms_iou)
-        points = decode_landmarks(landmarks[rows[kept]], anchors[kept], variances)
+        points = decode_landmarks(landmarks[kept], anchors[kept], variances)
         return Faces(boxes_xyxy=boxes[kept], scores=scores[kept], landmarks_xy=points)
 
 
@@ -214,6 +255,24 @@ def anchor_spec(spec: ModelSpec) -> AnchorSpec:
         sizes_px=tuple(tuple(sizes) for sizes in spec.anchor_sizes),
         variances=(spec.variances[0], spec.variances[1]),
     )
+
+
+def _anchor_thresholds(thresholds: Sequence[float], spec: AnchorSpec, canvas: Canvas) -> F32:
+    """``(A,)`` float32: the threshold of each anchor's stride, in the order of `lay_anchors`.
+
+    Raises:
+        ModelMismatch: There is not one threshold for each stride.
+    """
+    if len(thresholds) != len(spec.strides):
+        raise ModelMismatch(
+            f"{len(thresholds)} thresholds by level are given, but the detector has {len(spec.strides)} levels, of the "
+            f"strides {', '.join(map(str, spec.strides))}"
+        )
+    counts = [
+        -(-canvas.width // stride) * -(-canvas.height // stride) * len(sizes)
+        for stride, sizes in zip(spec.strides, spec.sizes_px, strict=True)
+    ]
+    return np.repeat(np.asarray(thresholds, np.float32), counts)
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ LOCKS = {
     "cpu": BASE + EXTRAS["cpu"] + EXTRAS["mqtt"],
     "gpu": BASE + EXTRAS["gpu"] + EXTRAS["mqtt"],
     "dev": BASE + EXTRAS["cpu"] + EXTRAS["mqtt"] + PROJECT["dependency-groups"]["dev"],
+    "train": BASE + EXTRAS["cpu"] + EXTRAS["mqtt"] + EXTRAS["train"] + PROJECT["dependency-groups"]["dev"],
 }
 
 
@@ -57,6 +58,9 @@ def test_a_consumer_needs_nothing_of_video() -> None:
 def test_the_command_line_and_a_consumer_have_the_same_versions_everywhere() -> None:
     for other in ("cpu", "gpu", "dev"):
         assert {name: locked(other).get(name) for name in locked("consumer")} == locked("consumer")
+    # NNCF holds numpy back on newer Pythons.
+    same = locked("consumer").keys() - {"numpy"}
+    assert {name: locked("train").get(name) for name in same} == {name: locked("consumer")[name] for name in same}
 
 
 def test_video_needs_the_same_on_every_machine() -> None:
@@ -66,7 +70,7 @@ def test_video_needs_the_same_on_every_machine() -> None:
     assert {name_of(each) for each in common[0]} >= {"av", "opencv-python-headless", "trackers"}
 
 
-@pytest.mark.parametrize("lock", ["cpu", "gpu", "dev"])
+@pytest.mark.parametrize("lock", ["cpu", "gpu", "dev", "train"])
 def test_opencv_comes_without_windows(lock: str) -> None:
     assert "opencv-python-headless" in locked(lock)
     assert "sys_platform == 'never'" in locked(lock)["opencv-python"]
@@ -75,6 +79,11 @@ def test_opencv_comes_without_windows(lock: str) -> None:
 def test_what_cannot_share_an_environment_does_not() -> None:
     assert not {"onnxruntime", "faiss-cpu"} & set(locked("gpu"))
     assert not {"onnxruntime-gpu", "faiss-gpu-cu12", "torch"} & (set(locked("cpu")) | set(locked("dev")))
+
+
+def test_the_workshop_runs_models_with_the_engines_that_serve() -> None:
+    engines = ("openvino", "onnxruntime", "onnx", "faiss-cpu", "opencv-python-headless", "av")
+    assert {name: locked("train")[name] for name in engines} == {name: locked("cpu")[name] for name in engines}
 
 
 def test_dali_for_its_tests_comes_from_the_lock_of_gpus() -> None:

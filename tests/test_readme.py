@@ -47,6 +47,9 @@ def resolve(words: list[str]) -> tuple[Any, list[str]]:
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         assert rest[0] in command.commands, f"no command {rest[0]!r} in: vidface {' '.join(words)}"
         command = command.commands[rest.pop(0)]
+    below = getattr(command, "below", {})
+    if rest and rest[0] in below:
+        command = below[rest.pop(0)]
     return command, rest
 
 

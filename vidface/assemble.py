@@ -58,11 +58,13 @@ class Models:
         detector: On the canvas of whole pictures.
         refiner: The same network on a small canvas, for one face close up; see `pipeline.refine`.
         embedder: Describes aligned faces.
+        templates: The name under which a gallery keeps its templates.
     """
 
     detector: RetinaFace
     refiner: RetinaFace
     embedder: MobileFaceNet
+    templates: str
 
 
 STREAMS = 2
@@ -123,6 +125,7 @@ def open_models(
         embedder=MobileFaceNet.open(
             store.ensure(embedder.model, progress=progress), manifest.model(embedder.model), options
         ),
+        templates=manifest.model(embedder.model).templates,
     )
 
 
@@ -299,7 +302,7 @@ def new_analysis(
     Raises:
         GalleryError: The gallery can't be opened.
     """
-    gallery = Gallery.open(gallery_path, model=config.embedder.model, dim=models.embedder.dim)
+    gallery = Gallery.open(gallery_path, model=models.templates, dim=models.embedder.dim)
     live = frozenset(camera.id for camera in config.cameras if source_spec(camera).pace is Kind.LIVE)
     tracking = config.tracking
     track_options = TrackOptions(

@@ -53,10 +53,10 @@ class Place:
         Raises:
             GalleryError: See `Gallery.open`.
         """
-        dim = load_manifest().model(self.embedder).embedding_dim
-        if dim is None:
+        spec = load_manifest().model(self.embedder)
+        if spec.embedding_dim is None:
             raise UsageError(f"embedder.model: {self.embedder} makes no embeddings")
-        return Gallery.open(self.gallery_path, model=self.embedder, dim=dim)
+        return Gallery.open(self.gallery_path, model=spec.templates, dim=spec.embedding_dim)
 
 
 def find_place(config: Path | None, data_dir: Path | None, *, opens_sinks: bool = False) -> Place:

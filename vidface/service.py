@@ -101,7 +101,7 @@ class Service:
             gallery_path = config.data_dir / GALLERY_FILE
             make_folder(config.data_dir)
             # Opened and closed once here: what is wrong with it should be said before cameras are connected.
-            Gallery.open(gallery_path, model=config.embedder.model, dim=models.embedder.dim).close()
+            Gallery.open(gallery_path, model=models.templates, dim=models.embedder.dim).close()
             # The outbox first: that another process serves this folder should be said before it shows in a sink's file.
             names = [sink.name for sink in (*config.sinks, *self._extra_sinks)]
             outbox = stack.enter_context(

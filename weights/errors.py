@@ -13,10 +13,16 @@ WeightsError
 │   ├── DownloadFailed       (ConnectionError)    a URL did not deliver
 │   └── UnreadableArtifact                        what came is not an archive with the member in it
 ├── WrongChecksum            (ValueError)         the bytes are not the pinned ones
-└── ConversionError          (ValueError)         the source graph cannot be rewritten
-    ├── MalformedModel                            not a TFLite flatbuffer, or a damaged one
-    ├── UnsupportedGraph     (NotImplementedError) an operator or option that the converter does not know
-    └── MissingConverter     (ImportError)        the `onnx` package is not installed
+├── ConversionError          (ValueError)         the source graph cannot be rewritten
+│   ├── MalformedModel                            not a TFLite flatbuffer, or a damaged one
+│   ├── UnsupportedGraph     (NotImplementedError) an operator or option that the converter does not know
+│   └── MissingConverter     (ImportError)        the `onnx` package is not installed
+└── WorkshopError                                 something that the workshop was asked for cannot be done
+    ├── UnreadableCheckpoint (ValueError)         a file is no checkpoint of weights
+    ├── CheckpointMismatch   (ValueError)         the weights are another network's; lists every key
+    ├── ExportDiffers        (ArithmeticError)    an exported file does not give what its source gives
+    ├── BadTrainingData      (ValueError)         pictures or labels that cannot be learnt from
+    └── MissingWorkshop      (ImportError)        the extra `train` is not installed
 ```
 """
 
@@ -85,6 +91,49 @@ class UnsupportedGraph(ConversionError, NotImplementedError):
 
 class MissingConverter(ConversionError, ImportError):
     """The `onnx` package, which writes the converted file, is not installed."""
+
+
+class WorkshopError(WeightsError):
+    """Root of what `weights.workshop` raises on purpose."""
+
+
+class UnreadableCheckpoint(WorkshopError, ValueError):
+    """A file is no checkpoint, or not one of ours."""
+
+
+class CheckpointMismatch(WorkshopError, ValueError):
+    """Weights do not fit a network.
+
+    Attributes:
+        missing: Keys that the network has and the weights have not.
+        unexpected: Keys that the weights have and the network has not.
+        misshapen: Keys that both have, with both shapes.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: tuple[str, ...] = (),
+        unexpected: tuple[str, ...] = (),
+        misshapen: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing = missing
+        self.unexpected = unexpected
+        self.misshapen = misshapen
+
+
+class ExportDiffers(WorkshopError, ArithmeticError):
+    """An exported model gives other outputs than its source."""
+
+
+class BadTrainingData(WorkshopError, ValueError):
+    """Pictures or labels that nothing can be learnt from; the message names the file and the line."""
+
+
+class MissingWorkshop(WorkshopError, ImportError):
+    """The libraries of the workshop are not installed."""
 
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")

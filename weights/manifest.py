@@ -21,8 +21,9 @@ DEFAULT_DETECTOR: Final = "retinaface-mobilenet0.25"
 DEFAULT_EMBEDDER: Final = "mobilefacenet-192"
 
 _SHIPPED: Final = Path(__file__).with_name("manifest.toml")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_OUTPUT_FORM: Final = re.compile("anchors|cells")
+LEGAL_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _IN_BATCH_ORDER: Final = "NCHW"
 
 
@@ -46,6 +47,20 @@ class Converter(StrEnum):
 
     COPY = "copy"
     TFLITE = "tflite-to-onnx"
+    LOCAL = "local"
+    """Made or brought here: the file lies in the cache already, see `weights.local`."""
+
+
+class OutputForm(StrEnum):
+    """How a detector's outputs are laid out."""
+
+    ANCHORS = "anchors"
+    """Boxes, probabilities and landmarks of all anchors: three outputs, in this order."""
+
+    CELLS = "cells"
+    """One output a stride, ``(B, rows, columns, anchors x 15)``: of each anchor the margin between the logits of face
+    and background, the box and the landmarks. It is what the last convolutions give, so nothing is computed or copied
+    for anchors that nobody asks for."""
 
 
 class Client(StrEnum):
@@ -157,8 +172,8 @@ class ModelSpec:
     """A model: where its file comes from and how its input and outputs are to be read.
 
     Attributes:
-        artifact: Name of the artifact that holds it.
-        member: File name of the member that it is made from.
+        artifact: Name of the artifact that holds it; empty for a local model.
+        member: File name of the member that it is made from; of a local model, of its ONNX file.
         sha256: Of that member, before conversion.
         converter: How the member becomes the ONNX file.
         input_size_wh: Width and height in pixels; None where both are free.
@@ -172,6 +187,10 @@ class ModelSpec:
         embedding_dim: Of an embedder; None for other tasks.
         l2_normalised: Whether the graph itself divides an embedding by its norm.
         calibration: Of an embedder: (false match rate, cosine similarity), measured; rates fall, similarities rise.
+        based_on: The model that a local one was made from; empty for others.
+        templates_of: Of an embedder: the model whose templates its own can be compared with, as those of a quantised
+            one can with those of its source; empty for itself.
+        output_form: Of a detector.
     """
 
     name: str
@@ -196,6 +215,14 @@ class ModelSpec:
     l2_normalised: bool
     calibration: tuple[tuple[float, float], ...]
     accuracy: tuple[Measurement, ...]
+    based_on: str = ""
+    templates_of: str = ""
+    output_form: OutputForm = OutputForm.ANCHORS
+
+    @property
+    def templates(self) -> str:
+        """The name under which a gallery keeps this embedder's templates."""
+        return self.templates_of or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,16 +245,26 @@ class Manifest:
         raise UnknownWeights(f"no artifact {name!r} in the manifest; it has: {', '.join(self.artifacts)}")
 
 
-def load_manifest(path: Path | None = None) -> Manifest:
+def load_manifest(path: Path | None = None, *, cache_dir: Path | None = None) -> Manifest:
     """Read a manifest.
 
     Args:
-        path: A manifest of your own; by default the one shipped with this package (read once a process).
+        path: A manifest of your own; by default the one shipped with this package (read once a process), with the local
+            models beside it.
+        cache_dir: Where local models are looked for, instead of `default_cache_dir()`.
 
     Raises:
         ManifestError: It cannot be read, is no TOML, or breaks the rules above.
     """
-    return _shipped() if path is None else _load(path)
+    if path is not None:
+        return _load(path)
+    from weights import local  # reads its files by what is below
+
+    shipped = _shipped()
+    models = {model.spec.name: model.spec for model in local.registered(cache_dir)}
+    if not models:
+        return shipped
+    return Manifest(models=MappingProxyType({**models, **shipped.models}), artifacts=shipped.artifacts)
 
 
 @functools.cache
@@ -236,13 +273,7 @@ def _shipped() -> Manifest:
 
 
 def _load(path: Path) -> Manifest:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read as a manifest: {error}") from error
-    root = Table(path.name, "", document)
-    if root.integer("version") != 1:
-        raise root.wrong("version", "1 is the only version that this program reads")
+    root = read_table(path)
     artifacts = {name: _artifact(name, table) for name, table in root.tables("artifacts").items()}
     models = {name: _model(name, table, artifacts) for name, table in root.tables("models").items()}
     root.close()
@@ -252,10 +283,22 @@ def _load(path: Path) -> Manifest:
     return Manifest(models=MappingProxyType(models), artifacts=MappingProxyType(artifacts))
 
 
+def read_table(path: Path) -> Table:
+    """The root of a manifest file; raises `ManifestError` unless it is TOML of the version that is read here."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ManifestError(f"{path}: cannot be read as a manifest: {error}") from error
+    root = Table(path.name, "", document)
+    if root.integer("version") != 1:
+        raise root.wrong("version", "1 is the only version that this program reads")
+    return root
+
+
 def _artifact(name: str, table: Table) -> Artifact:
     client = table.choice("client", Client)
     form = table.choice("form", Form)
-    sha256 = table.text("sha256", default="", pattern=_SHA256) or None
+    sha256 = table.text("sha256", default="", pattern=SHA256) or None
     if form is Form.SDIST and sha256 is None:
         raise table.wrong("sha256", "an sdist needs it: pip runs its setup.py, so the archive must be pinned")
     members = tuple(_member(key, entry) for key, entry in table.tables("members").items())
@@ -284,7 +327,7 @@ def _member(name: str, table: Table) -> Member:
         file_name=_checked_name(name, table),
         path=table.text("path"),
         literal=table.text("literal", default="") or None,
-        sha256=table.text("sha256", pattern=_SHA256),
+        sha256=table.text("sha256", pattern=SHA256),
         size_bytes=table.integer("size_bytes"),
     )
     table.close()
@@ -300,6 +343,16 @@ def _model(name: str, table: Table, artifacts: Mapping[str, Artifact]) -> ModelS
         member = artifacts[artifact_name].member(member_name)
     except UnknownWeights as error:
         raise table.wrong("member", str(error)) from error
+    converter = table.choice("converter", Converter)
+    if converter is Converter.LOCAL:
+        raise table.wrong("converter", "a published model is copied or converted")
+    return read_model(
+        name, table, artifact=artifact_name, member=member_name, sha256=member.sha256, converter=converter
+    )
+
+
+def read_model(name: str, table: Table, *, artifact: str, member: str, sha256: str, converter: Converter) -> ModelSpec:
+    """How a model is to be fed, from the rest of its table, which is closed; raises `ManifestError`."""
     mean = table.numbers("mean", count=3)
     size = table.integers("input_size_wh", default=())
     variances = table.numbers("variances", default=())
@@ -310,14 +363,15 @@ def _model(name: str, table: Table, artifacts: Mapping[str, Artifact]) -> ModelS
     layout = table.text("input_layout")
     if layout != _IN_BATCH_ORDER:
         raise table.wrong("input_layout", f"{_IN_BATCH_ORDER!r} is the only one that the engines feed")
+    local = converter is Converter.LOCAL
     spec = ModelSpec(
         name=_checked_name(name, table),
         task=table.choice("task", Task),
         architecture=table.text("architecture"),
-        artifact=artifact_name,
-        member=member_name,
-        sha256=member.sha256,
-        converter=table.choice("converter", Converter),
+        artifact=artifact,
+        member=member,
+        sha256=sha256,
+        converter=converter,
         licence=table.text("licence"),
         input_name=table.text("input_name"),
         input_layout=layout,
@@ -333,6 +387,9 @@ def _model(name: str, table: Table, artifacts: Mapping[str, Artifact]) -> ModelS
         l2_normalised=table.flag("l2_normalised", default=False),
         calibration=tuple(_curve_point(row, table) for row in table.number_rows("calibration")),
         accuracy=tuple(_measurement(row) for row in table.rows("accuracy")),
+        based_on=table.text("based_on", default="") if local else "",
+        templates_of=table.text("templates_of", default="") if local else "",
+        output_form=OutputForm(table.text("output_form", default=OutputForm.ANCHORS, pattern=_OUTPUT_FORM)),
     )
     table.close()
     _check_task(spec, table)
@@ -354,6 +411,9 @@ def _check_task(spec: ModelSpec, table: Table) -> None:
                 "anchor_sizes",
                 f"one row a stride: {len(spec.strides)} expected, {len(spec.anchor_sizes)} given",
             )
+        wanted = len(spec.strides) if spec.output_form is OutputForm.CELLS else 3
+        if len(spec.outputs) != wanted:
+            raise table.wrong("outputs", f"{wanted} names are expected where output_form is {spec.output_form}")
     if spec.task is Task.EMBED and (spec.embedding_dim is None or spec.input_size_wh is None):
         raise table.wrong("embedding_dim", "an embedder needs embedding_dim and input_size_wh")
     if spec.task is Task.EMBED and not spec.calibration:
@@ -373,6 +433,6 @@ def _measurement(table: Table) -> Measurement:
 
 def _checked_name(name: str, table: Table) -> str:
     # Names become file names in the cache: no separators, no leading dot.
-    if not _FILE_NAME.fullmatch(name):
+    if not LEGAL_NAME.fullmatch(name):
         raise ManifestError(f"{table.where}: {name!r} must be letters, digits, '.', '_' and '-', not '.' first")
     return name

@@ -88,7 +88,7 @@ class Store:
 
     def __init__(self, cache_dir: Path | None = None, manifest: Manifest | None = None) -> None:
         self._cache = Cache(default_cache_dir() if cache_dir is None else cache_dir)
-        self._manifest = load_manifest() if manifest is None else manifest
+        self._manifest = load_manifest(cache_dir=cache_dir) if manifest is None else manifest
 
     def ensure(self, name: str, progress: Progress | None = None) -> Path:
         """The model's ONNX file: at once if it is ready, else fetched and converted first."""
@@ -120,9 +120,9 @@ class Store:
         if name in self._manifest.models:
             path, problem = self._judge(self._manifest.model(name))
             if not path.exists():
-                raise NotInstalled(f"{name}: there is no {path}; run: vidface weights pull {name}")
+                raise NotInstalled(f"{name}: there is no {path}; run: {self._remedy(name)}")
             if problem:
-                raise WrongChecksum(f"{name}: {problem}; run: vidface weights pull {name}")
+                raise WrongChecksum(f"{name}: {problem}; run: {self._remedy(name)}")
             return (path,)
         artifact = self._artifact_named(name)
         folder = self._cache.artifact_dir(name)
@@ -140,17 +140,17 @@ class Store:
     def status(self) -> tuple[Status, ...]:
         """Every model, then every photo set, in the manifest's order. Fetches nothing; hashes what is there."""
         models = [
-            self._line(name, spec.task, self._model_path(name), spec.licence, spec.artifact)
+            self._line(name, spec.task, self._model_path(name), spec.licence, self._origin(spec))
             for name, spec in self._manifest.models.items()
         ]
         photos = [
-            self._line(name, artifact.kind, self._cache.artifact_dir(name), artifact.licence, name)
+            self._line(name, artifact.kind, self._cache.artifact_dir(name), artifact.licence, artifact.origin)
             for name, artifact in self._manifest.artifacts.items()
             if artifact.kind == "photos"
         ]
         return (*models, *photos)
 
-    def _line(self, name: str, kind: str, path: Path, licence: str, artifact: str) -> Status:
+    def _line(self, name: str, kind: str, path: Path, licence: str, origin: str) -> Status:
         state, detail, size = State.READY, "", 0
         try:
             size = sum(file.stat().st_size for file in self.verify(name))
@@ -165,9 +165,18 @@ class Store:
             path=path,
             size_bytes=size,
             licence=licence,
-            origin=self._manifest.artifact(artifact).origin,
+            origin=origin,
             detail=detail,
         )
+
+    def _origin(self, spec: ModelSpec) -> str:
+        if spec.converter is Converter.LOCAL:
+            return f"made from {spec.based_on}" if spec.based_on else "brought here"
+        return self._manifest.artifact(spec.artifact).origin
+
+    def _remedy(self, name: str) -> str:
+        local = self._manifest.model(name).converter is Converter.LOCAL
+        return f"vidface weights {'remove' if local else 'pull'} {name}"
 
     def _artifact_named(self, name: str) -> Artifact:
         if name not in self._manifest.artifacts:
@@ -184,6 +193,9 @@ class Store:
         actual = sha256_of(path)
         if actual is None:
             return path, "it is not there"
+        if spec.converter is Converter.LOCAL:
+            whole = actual == spec.sha256
+            return path, "" if whole else f"{path} is damaged: sha256 {spec.sha256} expected, {actual} found"
         stamp = _read_stamp(path.with_name("stamp.json"))
         if stamp is None:
             return path, f"{path} has no readable stamp.json beside it"
@@ -194,6 +206,12 @@ class Store:
         return path, ""
 
     def _make(self, spec: ModelSpec, source: str | None, progress: Progress) -> Path:
+        if spec.converter is Converter.LOCAL:
+            _path, problem = self._judge(spec)
+            raise WeightsUnavailable(
+                f"{spec.name}: a model made or brought here from {spec.based_on or 'elsewhere'} can't be fetched: "
+                f"{problem or 'it is there already'}; make it again, or remove it: vidface weights remove {spec.name}"
+            )
         artifact = self._manifest.artifact(spec.artifact)
         path = self._model_path(spec.name)
         with self._cache.locked(f"model-{spec.name}", path.parent):

@@ -35,7 +35,12 @@ NOBODY = "rtsp://user:secret@127.0.0.1:1/main"  # nothing listens on port 1
 
 
 def models(detector: FakeDetector) -> Models:
-    return Models(detector=cast("Any", detector), refiner=cast("Any", None), embedder=cast("Any", FakeEmbedder()))
+    return Models(
+        detector=cast("Any", detector),
+        refiner=cast("Any", None),
+        embedder=cast("Any", FakeEmbedder()),
+        templates="fake",
+    )
 
 
 def configuration(folder: Path, **sources: str) -> Config:

@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
+from vidface.cli.bench_models import models, show_models
 from vidface.cli.options import JsonOption
 from vidface.cli.output import note, progress, show, warn
 from vidface.errors import UsageError
+
+MODELS = "models"
+"""The command below this one, and what its saved runs say that they are."""
 
 if TYPE_CHECKING:
     from vidface.evaluation.bench import BenchOptions, Mode, Told
@@ -33,8 +39,27 @@ class Against(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(bench)
+    """Add the command, and the one below it."""
+    app.command(cls=_Bench)(bench)
+
+
+class _Bench(TyperCommand):
+    """``vidface bench CLIP...``, and ``vidface bench models``: the first word decides. A clip may be ``./models``."""
+
+    @property
+    def below(self) -> dict[str, TyperCommand]:
+        """The commands below this one, by name. Not ``commands``, as in a group: a clip may follow as well."""
+        app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+        app.command(name=MODELS)(models)
+        command = get_command(app)
+        assert isinstance(command, TyperCommand)
+        return {MODELS: command}
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Hand over to the command below where it is named: what is run is the context's command."""
+        if args and args[0] in self.below:
+            return self.below[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
 
 
 def bench(
@@ -103,7 +128,6 @@ def bench(
     those that `vidface serve` publishes for the same clips. Live cameras are measured by how many of the wanted
     detections come, and by the age of decisions.
     """
-    from vidface.cli.bench_tables import say_document
     from vidface.evaluation import saved
     from vidface.evaluation.bench import BenchOptions, Mode
 
@@ -129,6 +153,19 @@ def bench(
             loop_frames=loop_frames,
         )
         document = _measured(kind, clips, options, config=config, enrol=enrol)
+    if document["mode"] == MODELS:
+        _refuse_comparison(compare)
+        show_models(document, save=save, report=report, as_json=as_json)
+    else:
+        _show_run(document, old, save=save, report=report, as_json=as_json)
+
+
+def _show_run(
+    document: dict[str, Any], old: dict[str, Any] | None, *, save: Path | None, report: Path | None, as_json: bool
+) -> None:
+    from vidface.cli.bench_tables import say_document
+    from vidface.evaluation import saved
+
     if save is not None:
         saved.write(document, save)
     comparison = saved.compare(old, document) if old is not None else None
@@ -147,6 +184,11 @@ def bench(
         value = {**document, "comparison": {"warnings": list(comparison.warnings), "changes": changes}}
     written = [f"{what}: {path}" for what, path in (("saved", save), ("report", report)) if path is not None]
     show(value, lambda: say_document(document, comparison, written), as_json=as_json)
+
+
+def _refuse_comparison(compare: Path | None) -> None:
+    if compare is not None:
+        raise UsageError("--compare holds runs of 'vidface bench CLIP' against each other, not comparisons of models")
 
 
 def _measured(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidface.cli.eval_detector import detector
 from vidface.cli.options import JsonOption
 from vidface.cli.output import complain, progress, say, show, show_table
 from vidface.config.model import EngineConfig
@@ -18,9 +19,12 @@ CURVE_RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Measure accuracy: on LFW's pairs, on a clip with ground truth.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Measure accuracy: on LFW's pairs, on a clip with ground truth, on labelled faces."
+    )
     group.command()(lfw)
     group.command()(scene)
+    group.command()(detector)
     app.add_typer(group, name="eval")
 
 

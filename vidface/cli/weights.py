@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from vidface.cli.options import JsonOption
-from vidface.cli.output import complain, note, progress, say, show, show_table
+from vidface.cli import workshop
+from vidface.cli.options import JsonOption, YesOption
+from vidface.cli.output import complain, confirm, note, progress, say, show, show_table
 from vidface.errors import UsageError
-from weights import store
+from weights import local, store
 from weights.errors import NotInstalled, WrongChecksum
 from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER
 
@@ -44,11 +45,13 @@ class TransferBar:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Model files: list, pull, verify.")
+    group = typer.Typer(no_args_is_help=True, help="Model files: list, pull, verify, adapt.")
     group.command(name="list")(list_weights)
     group.command()(pull)
     group.command()(verify)
     group.command()(path)
+    group.command()(remove)
+    workshop.register(group)
     app.add_typer(group, name="weights")
 
 
@@ -129,6 +132,19 @@ def path(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonOpti
     files = store.verify(name)
     value = {"name": name, "paths": files}
     show(value, lambda: say("\n".join(str(file) for file in files)), as_json=as_json)
+
+
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that was made or brought here.")],
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a local model. Those that are pulled stay: they would only be fetched again."""
+    if name not in {model.spec.name for model in local.registered()}:
+        local.remove(name)  # says what there is
+    confirm(f"Delete the model {name}?", yes=yes)
+    folder = local.remove(name)
+    show({"removed": name, "folder": folder}, lambda: say(f"{name} is gone: {folder}"), as_json=as_json)
 
 
 def _size(size_bytes: int) -> str:

@@ -125,7 +125,7 @@ class PlainLoop:
             store.ensure(config.embedder.model), manifest.model(config.embedder.model), EngineOptions(backend=backend)
         )
         self._gallery_path = config.data_dir / GALLERY_FILE
-        self._model = config.embedder.model
+        self._model = manifest.model(config.embedder.model).templates
         self._options_for = identify_options(config)
 
     @property

@@ -210,3 +210,95 @@ def shares(cameras: Sequence[Mapping[str, Any]]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(visible=False, axis="x")
         return _svg(figure)
+
+
+PRECISIONS: Final[Mapping[str, str]] = {"f32": BLUE, "bf16": ORANGE, "fp16": "#7c3aed", "int8": GREEN}
+"""A precision's colour in comparisons of models."""
+_MARKERS: Final[Mapping[str, str]] = {"openvino": "o", "onnxruntime": "s", "cuda": "^", "tensorrt": "D"}
+
+
+def tradeoff(rows: Sequence[Mapping[str, Any]], *, accuracy: str) -> str:
+    """Latency against accuracy: a point a line, to the left and above is better.
+
+    Args:
+        rows: ``model``, ``engine``, ``precision``, ``ms`` and ``accuracy`` of each line.
+        accuracy: What the accuracy is.
+    """
+    with _figure(3.6) as (figure, axes):
+        for row in rows:
+            axes.scatter(
+                row["ms"],
+                row["accuracy"],
+                s=52,
+                marker=_MARKERS.get(row["engine"], "o"),
+                color=PRECISIONS.get(row["precision"], RED),
+                label=f"{row['model']}, {row['engine']} {row['precision']}",
+                zorder=3,
+            )
+        lowest, highest = min(row["accuracy"] for row in rows), max(row["accuracy"] for row in rows)
+        room = max(0.15 * (highest - lowest), 0.01)
+        axes.set_ylim(lowest - room, highest + room)
+        axes.set_xlim(0, 1.15 * max(row["ms"] for row in rows))
+        axes.set(xlabel="mean latency of one, ms", ylabel=accuracy)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        figure.legend(loc="outside lower left", ncols=2, fontsize=8.5)
+        return _svg(figure)
+
+
+def latencies(rows: Sequence[Mapping[str, Any]], *, batch: int) -> str:
+    """Mean latency of each line as a bar, from the least to the 95th percentile as a whisker.
+
+    Args:
+        rows: ``name``, ``precision``, ``mean_ms``, ``min_ms`` and ``p95_ms`` of each line.
+        batch: Pictures or faces of one call.
+    """
+    with _figure(0.8 + 0.34 * len(rows)) as (figure, axes):
+        shown = list(rows)[::-1]
+        means = [row["mean_ms"] for row in shown]
+        whiskers = [
+            [max(0.0, row["mean_ms"] - row["min_ms"]) for row in shown],
+            [max(0.0, row["p95_ms"] - row["mean_ms"]) for row in shown],
+        ]
+        colours = [PRECISIONS.get(row["precision"], RED) for row in shown]
+        axes.barh([row["name"] for row in shown], means, color=colours, xerr=whiskers, ecolor=INK, capsize=3)
+        longest = max(max(row["p95_ms"], row["mean_ms"]) for row in shown)
+        for place, row in enumerate(shown):
+            end = max(row["p95_ms"], row["mean_ms"]) + 0.015 * longest
+            axes.text(end, place, f"{row['mean_ms']:.2f}", va="center", fontsize=9)
+        axes.set_xlim(0, 1.14 * longest)
+        axes.set_xlabel(f"ms a call of {batch}; whiskers from the least to the 95th percentile")
+        axes.grid(visible=False, axis="y")
+        return _svg(figure)
+
+
+def memories(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Peak memory of each line's process as a bar, of which the model's own part is dark.
+
+    Args:
+        rows: ``name``, ``peak_memory_mib`` and ``model_memory_mib`` of each line.
+    """
+    with _figure(0.9 + 0.34 * len(rows)) as (figure, axes):
+        shown = list(rows)[::-1]
+        names = [row["name"] for row in shown]
+        before = [row["peak_memory_mib"] - row["model_memory_mib"] for row in shown]
+        axes.barh(names, before, color=GREY, label="before the model was opened")
+        bars = axes.barh(names, [row["model_memory_mib"] for row in shown], left=before, color=BLUE, label="since")
+        axes.bar_label(bars, labels=[f"{row['peak_memory_mib']:.0f}" for row in shown], fontsize=9, padding=4)
+        axes.set_xlim(0, 1.12 * max(row["peak_memory_mib"] for row in shown))
+        axes.set_xlabel("peak memory of the process, MiB")
+        axes.grid(visible=False, axis="y")
+        figure.legend(loc="outside upper left", ncols=2)
+        return _svg(figure)
+
+
+def learning(losses: Sequence[Sequence[float]]) -> str:
+    """The loss by steps, on a logarithmic scale.
+
+    Args:
+        losses: (step, loss), in order.
+    """
+    with _figure(2.8) as (figure, axes):
+        axes.plot([step for step, _loss in losses], [loss for _step, loss in losses], color=BLUE, linewidth=1.2)
+        axes.set_yscale("log")
+        axes.set(xlabel="steps", ylabel="loss")
+        return _svg(figure)

@@ -5,33 +5,12 @@ The JSON is in the element ``bench-json``; a saved run that is given beside it, 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
-from typing import Any, Final
+from typing import Any
 
-from vidface.evaluation import plots
+from vidface.evaluation import page, plots
 from vidface.evaluation.saved import Comparison, compare
-
-_CSS: Final = """
-:root { color-scheme: light; }
-body { margin: 0; background: #f5f7fa; color: #1f2933; font: 15px/1.5 "Helvetica Neue", Arial, "Liberation Sans",
-  sans-serif; }
-main { max-width: 860px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 10px; }
-.sub { color: #616e7c; margin: 4px 0 22px; }
-section { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 18px 22px; margin: 0 0 18px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(122px, 1fr)); gap: 12px; margin: 0 0 18px; }
-.card { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; padding: 12px 14px; }
-.card b { display: block; font-size: 20px; white-space: nowrap; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.card span { color: #616e7c; font-size: 13px; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
-th { text-align: left; color: #616e7c; font-weight: 600; border-bottom: 1px solid #cbd2d9; padding: 4px 10px 4px 0; }
-td { border-bottom: 1px solid #eef1f4; padding: 4px 10px 4px 0; font-variant-numeric: tabular-nums; }
-.n { text-align: right; white-space: nowrap; } .bad { color: #b91c1c; } .good { color: #047857; }
-.note { color: #616e7c; font-size: 13px; }
-svg { width: 100%; height: auto; display: block; } details pre { overflow-x: auto; font-size: 12px; }
-"""
 
 
 def as_html(document: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> str:
@@ -47,20 +26,12 @@ def as_html(document: Mapping[str, Any], old: Mapping[str, Any] | None = None) -
     body = {"recorded": _recorded, "live": _live, "capacity": _capacity}[document["mode"]](document)
     if old is not None:
         body.append(_comparison(compare(old, document)))
-    body += [_machine(document), _embedded("bench-json", document)]
+    body += [page.machine_section(document), page.embedded("bench-json", document)]
     if old is not None:
-        body.append(_embedded("bench-old-json", old))
+        body.append(page.embedded("bench-old-json", old))
     clips = ", ".join(document["options"]["clips"])
-    title = f"vidface bench: {document['mode']}"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_CSS}</style></head><body><main>"
-        f'<h1>{escape(title)}</h1><p class="sub">{escape(clips)} on {escape(document["machine"]["cpu"])}, '
-        f"{document['machine']['cores']} processors; {escape(document['made_at'])}</p>\n"
-        + "\n".join(body)
-        + "\n</main></body></html>\n"
-    )
+    about = f"{clips} on {document['machine']['cpu']}, {document['machine']['cores']} processors; {document['made_at']}"
+    return page.page(f"vidface bench: {document['mode']}", about, body)
 
 
 def _recorded(document: Mapping[str, Any]) -> list[str]:
@@ -86,16 +57,16 @@ def _recorded(document: Mapping[str, Any]) -> list[str]:
         rows = zip(loop["loop_fps_by_round"], loop["fps_by_round"], loop["ratio_by_round"], strict=True)
         outputs = loop["outputs"]
         parts.append(
-            _section(
+            page.section(
                 "Against the plain loop, in turns",
-                _table(
+                page.table(
                     ("round", "plain loop, frames/s", "everything, frames/s", "ratio"),
                     [
                         *((number, *row) for number, row in enumerate(rows, start=1)),
                         ("median", loop["loop_fps"], loop["fps"], loop["ratio"]),
                     ],
                 )
-                + _note(
+                + page.note(
                     f"Outputs checked: in {outputs['frames_compared']} frames the loop found "
                     f"{100 * outputs['faces_loop_found']:.1f} % of the service's faces and the service "
                     f"{100 * outputs['faces_service_found']:.1f} % of the loop's; both found {outputs['people_both']} "
@@ -104,15 +75,15 @@ def _recorded(document: Mapping[str, Any]) -> list[str]:
                 ),
             )
         )
-    speeds = _section(
+    speeds = page.section(
         "Frames a second",
         plots.speeds(bars)
-        + _note(
+        + page.note(
             "Each stream is decoded by one thread. All processors decode at once where as many copies of the clips "
             "run side by side."
         ),
     )
-    return [_cards(cards), speeds, *parts, _time_by_part(document)]
+    return [page.cards(cards), speeds, *parts, _time_by_part(document)]
 
 
 def _live(document: Mapping[str, Any]) -> list[str]:
@@ -126,7 +97,7 @@ def _live(document: Mapping[str, Any]) -> list[str]:
         (f"{overall['cpu_cores']:.2f}", f"of {document['machine']['cores']} processors"),
         (f"{memory['last']:.0f} MiB", f"memory, {memory['last'] - memory['first']:+.0f} in the window"),
     ]
-    return [_cards(cards), *_window(document, document["machine"]["cores"], None)]
+    return [page.cards(cards), *_window(document, document["machine"]["cores"], None)]
 
 
 def _window(live: Mapping[str, Any], cores: int, bound_ms: float | None) -> list[str]:
@@ -144,11 +115,11 @@ def _window(live: Mapping[str, Any], cores: int, bound_ms: float | None) -> list
     ]
     head = ("camera", "wanted/s", "delivered/s", "share", "p50 ms", "p95 ms", "p99 ms", "dropped frames")
     return [
-        _section("Age of decisions", plots.ages(live["series"], bound_ms=bound_ms)),
-        _section("Decisions and dropped frames", plots.drops(live["series"])),
-        _section("Processors and memory", plots.load(live["series"], cores=cores)),
+        page.section("Age of decisions", plots.ages(live["series"], bound_ms=bound_ms)),
+        page.section("Decisions and dropped frames", plots.drops(live["series"])),
+        page.section("Processors and memory", plots.load(live["series"], cores=cores)),
         _time_by_part(live),
-        _section("Cameras", plots.shares(live["cameras"]) + _table(head, rows)),
+        page.section("Cameras", plots.shares(live["cameras"]) + page.table(head, rows)),
     ]
 
 
@@ -176,17 +147,17 @@ def _capacity(document: Mapping[str, Any]) -> list[str]:
         if tally is not None
     ]
     parts = [
-        _cards(cards),
-        _section(
+        page.cards(cards),
+        page.section(
             "Throughput and age by number of cameras",
             plots.probes(document["probes"], capacity=capacity, bound_ms=bounds["age_p95_ms"])
-            + _note(
+            + page.note(
                 f"{document['statement']}. Holding means: p95 age at most {bounds['age_p95_ms']:g} ms over all "
                 f"decisions, and each camera at {100 * bounds['least_share_of_each_camera']:g} % of its wanted rate, "
                 "less one detection at the window's edge."
             ),
         ),
-        _section("Probes", _table(head, rows)),
+        page.section("Probes", page.table(head, rows)),
     ]
     at_capacity = document["at_capacity"]
     if at_capacity is not None:
@@ -198,15 +169,15 @@ def _capacity(document: Mapping[str, Any]) -> list[str]:
 def _time_by_part(figures: Mapping[str, Any]) -> str:
     rows = figures["account"]
     total_ms = sum(row["cpu_ms_per_frame"] for row in rows)
-    return _section(
+    return page.section(
         "Where the time goes",
         plots.time_by_part(rows)
-        + _note(
+        + page.note(
             f"Sums to the whole process: {total_ms:.2f} ms of processor time a decoded frame. Inference is what the "
             "engines' own threads do for detection, close-up landmarks and templates. "
             "What is below half a thousandth is not drawn."
         )
-        + _table(
+        + page.table(
             ("stage", "calls", "items", "wall ms an item", "wall s", "CPU s of its thread"),
             [
                 (stage, time["calls"], time["items"], time["ms_per_item"], time["wall_s"], time["cpu_s"])
@@ -222,70 +193,8 @@ def _comparison(comparison: Comparison) -> str:
         for each in comparison.changes
     ]
     warnings = "".join(f'<p class="bad">{escape(text)}</p>' for text in comparison.warnings)
-    return _section("Compared with the saved run", warnings + _table(("figure", "old", "new", "change"), rows))
-
-
-def _machine(document: Mapping[str, Any]) -> str:
-    rows = [
-        (name.replace("_", " "), _described(value))
-        for section in ("machine", "options")
-        for name, value in document[section].items()
-        if value is not None
-    ]
-    return _section("Machine and options", _table(("", ""), rows))
-
-
-def _described(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {each}" for key, each in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _embedded(name: str, document: Mapping[str, Any]) -> str:
-    # "<" would let a clip's name end the element.
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    return f'<script type="application/json" id="{name}">{text}</script>'
-
-
-def _cards(cards: Iterable[tuple[str, str]]) -> str:
-    inner = "".join(
-        f'<div class="card"><b>{escape(figure)}</b><span>{escape(name)}</span></div>' for figure, name in cards
-    )
-    return f'<div class="cards">{inner}</div>'
-
-
-def _section(title: str, inner: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{inner}</section>"
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
+    return page.section("Compared with the saved run", warnings + page.table(("figure", "old", "new", "change"), rows))
 
 
 def _causes(drops: Mapping[str, int]) -> str:
     return ", ".join(f"{frames} {cause}" for cause, frames in drops.items()) or "none"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    cells = [list(row) for row in rows]
-    right = [bool(cells) and all(_is_figure(row[column]) for row in cells) for column in range(len(head))]
-    classes = [' class="n"' if each else "" for each in right]
-    titles = "".join(f"<th{c}>{escape(name)}</th>" for c, name in zip(classes, head, strict=True))
-    lines = "".join(
-        "<tr>" + "".join(f"<td{c}>{_cell(value)}</td>" for c, value in zip(classes, row, strict=True)) + "</tr>"
-        for row in cells
-    )
-    return f'<div class="scroll"><table><tr>{titles}</tr>{lines}</table></div>'
-
-
-def _is_figure(value: object) -> bool:
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return True
-    return isinstance(value, str) and (not value or value[:1] in "+-0123456789")
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    text = escape(f"{value:g}" if isinstance(value, float) else str(value))
-    return f'<span class="good">{text}</span>' if value == "holds" else text

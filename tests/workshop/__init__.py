@@ -1,0 +1,1 @@
+"""The weights workshop: run in its own environment, `make test-workshop`."""

@@ -1,0 +1,113 @@
+"""A model for other programs: its file in their form, how to feed it, and how exact it is."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.engine import Backend, Device, EngineOptions, Precision, open_engine
+from pipeline.graph import Preprocessing
+from vidface.workshop.judge import raw_outputs
+from vidface.workshop.network import EXPORT_CANVAS, pulled_network, real_pictures
+from vidface.workshop.pictures import open_pictures
+from weights import store
+from weights.cache import sha256_of
+from weights.errors import ExportDiffers
+from weights.local import FILE_NAME, as_toml
+from weights.manifest import Converter, Measurement, ModelSpec, load_manifest
+
+ENGINE_TOLERANCE = 2e-3
+"""The largest difference that another engine's float32 may make to an output."""
+
+
+def export_model(model: str, form: str, output: Path, data: Path | None) -> dict[str, Any]:
+    """Write a model.
+
+    Args:
+        model: Its name in the manifest.
+        form: ``onnx``, ``openvino``, ``torch`` or ``tensorrt``.
+        output: The folder; made if need be.
+        data: Pictures that the export is compared on; None for noise.
+
+    Returns:
+        The paths and the measured error, as plain values.
+
+    Raises:
+        ExportDiffers: The file does not give what its source gives.
+        DeviceMissing: TensorRT was asked for where there is no NVIDIA GPU.
+    """
+    spec, source = load_manifest().model(model), store.ensure(model)
+    sample = real_pictures(open_pictures(data) if data is not None else None, spec)
+    output.mkdir(parents=True, exist_ok=True)
+    stem = output / model
+    if form == "tensorrt":
+        return _tensorrt(spec, source, output)
+    if form == "torch":
+        from weights.workshop.export import Sample, export_torch
+
+        made = export_torch(
+            pulled_network(model),
+            stem.with_name(f"{model}.pt2"),
+            Sample(pictures=sample, mean=spec.mean, scale=spec.scale),
+        )
+        return {"model": model, "format": form, "paths": [made.path], "max_error": made.max_error}
+    onnx_file = stem.with_name(f"{model}.onnx")
+    shutil.copyfile(source, onnx_file)
+    paths = [onnx_file]
+    wanted = raw_outputs(source, spec, backend=Backend.ONNXRUNTIME)(sample)
+    if form == "openvino":
+        from pipeline.engine import save_openvino
+
+        paths = save_openvino(source, stem.with_name(f"{model}.xml"))
+        onnx_file.unlink()
+    given = raw_outputs(paths[0] if form == "onnx" else source, spec, backend=Backend.OPENVINO)(sample)
+    error = max(float(np.abs(first - second).max()) for first, second in zip(wanted, given, strict=True))
+    scale = max(1.0, *(float(np.abs(each).max()) for each in wanted))
+    if not error <= ENGINE_TOLERANCE * scale:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise ExportDiffers(f"{paths[0]}: differs from its source by {error:.3g}; the files were deleted")
+    manifest = output / FILE_NAME
+    manifest.write_text(as_toml(_described(spec, paths[0], error)), encoding="utf-8")
+    return {"model": model, "format": form, "paths": [*paths, manifest], "max_error": error}
+
+
+def _described(spec: ModelSpec, path: Path, error: float) -> ModelSpec:
+    measured = Measurement(
+        dataset="the pictures of the export", metric="largest difference between engines", value=error, note=""
+    )
+    return replace(
+        spec,
+        artifact="",
+        member=path.name,
+        sha256=sha256_of(path) or "",
+        converter=Converter.LOCAL,
+        accuracy=(*spec.accuracy, measured),
+        based_on=spec.based_on or spec.name,
+    )
+
+
+def _tensorrt(spec: ModelSpec, source: Path, output: Path) -> dict[str, Any]:
+    """Build TensorRT's engine through ONNX Runtime's provider, which keeps it in the folder. It has not run here."""
+    first, second, third = spec.mean
+    shape = (112, 112, 3) if spec.input_size_wh else (EXPORT_CANVAS.height, EXPORT_CANVAS.width, 3)
+    options = EngineOptions(
+        backend=Backend.ONNXRUNTIME,
+        device=Device.TENSORRT,
+        precision=Precision.FP16,
+        cache_dir=output,
+        profile=((1, *shape), (8, *shape), (32, *shape)),
+    )
+    engine = open_engine(
+        source,
+        input_name=spec.input_name,
+        output_names=spec.outputs,
+        preprocessing=Preprocessing(mean=(first, second, third), scale=spec.scale),
+        options=options,
+    )
+    engine.run({spec.input_name: np.zeros((1, *shape), np.uint8)})
+    return {"model": spec.name, "format": "tensorrt", "paths": sorted(output.iterdir()), "max_error": None}

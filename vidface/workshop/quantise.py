@@ -1,0 +1,243 @@
+"""A model in int8, for one's own pictures: calibrated, measured against its source, and registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pipeline.align import align_faces
+from pipeline.canvas import Canvas
+from pipeline.engine import Backend, Device, EngineOptions, Precision
+from pipeline.faces import U8Image
+from pipeline.mobilefacenet import MobileFaceNet
+from pipeline.retinaface import DetectorOptions, RetinaFace
+from streams.picture import ArrayPicture
+from vidface.errors import BadInput
+from vidface.evaluation.lfw import central_face
+from vidface.workshop.judge import Judge
+from vidface.workshop.network import registered
+from vidface.workshop.pictures import Pictures, open_pictures, read_all, spread
+from weights import store
+from weights.manifest import DEFAULT_DETECTOR, Measurement, ModelSpec, Task, load_manifest
+
+CALIBRATION: Final = 200
+"""Pictures that a detector is calibrated with."""
+
+FACES: Final = 1500
+"""Faces that an embedder is calibrated with and learns from; those of as many photos."""
+
+EXAM: Final = 150
+"""Pictures that a detector is measured on."""
+
+ROUNDS: Final = 60
+"""How often each version is timed, by turns."""
+
+
+def quantise_model(
+    model: str,
+    origin: Path,
+    *,
+    name: str,
+    work_dir: Path,
+    canvas: Canvas,
+    floor: float,
+    minutes: float | None,
+    on_step: Callable[[str, float], None],
+) -> dict[str, Any]:
+    """Make the int8 version of a model.
+
+    Args:
+        model: Its name in the manifest.
+        origin: A folder of pictures, or a clip; no labels are needed.
+        name: What the result will be called.
+        work_dir: Where files are made.
+        canvas: At which a detector is calibrated and measured.
+        floor: The least agreement with the float model that is aimed at: F1 of a detector. Layers that cost most are
+            left in float until it is reached.
+        minutes: The longest time that an embedder learns.
+        on_step: Told what was tried and what the measure says.
+
+    Returns:
+        What was made and measured, as plain values.
+
+    Raises:
+        BadInput: The pictures won't do.
+    """
+    spec = load_manifest().model(model)
+    source = store.ensure(model)
+    pictures = open_pictures(origin)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    target = work_dir / f"{name}.onnx"
+    if spec.task is Task.DETECT:
+        return _detector(spec, source, pictures, target, name=name, canvas=canvas, floor=floor, on_step=on_step)
+    if spec.task is Task.EMBED:
+        return _embedder(spec, source, pictures, target, name=name, minutes=minutes, on_step=on_step)
+    raise BadInput(f"{model}: neither a detector nor an embedder")
+
+
+def _detector(
+    spec: ModelSpec,
+    source: Path,
+    pictures: Pictures,
+    target: Path,
+    *,
+    name: str,
+    canvas: Canvas,
+    floor: float,
+    on_step: Callable[[str, float], None],
+) -> dict[str, Any]:
+    from weights.workshop.compose import Composer, Photos
+    from weights.workshop.quantise import quantise
+
+    judge = Judge(spec, source, canvas=canvas)
+
+    def composed(numbers: tuple[int, ...], count: int, seed: int) -> Any:
+        photos = Photos(len(pictures), pictures.read)
+        generator = np.random.default_rng(seed)
+        size = (canvas.width, canvas.height)
+        return Composer(photos, numbers, size_wh=size, fill_bgr=judge.fill_bgr, generator=generator).batch(count)
+
+    choose, report = (
+        judge.exam(read_all(pictures, spread(numbers, EXAM)), composed(numbers, EXAM // 3, seed))
+        for seed, numbers in enumerate((pictures.choose, pictures.report))
+    )
+    mean = np.asarray(spec.mean, np.float32)
+    calibration = [
+        np.ascontiguousarray(((picture.astype(np.float32) - mean) * spec.scale).transpose(2, 0, 1)[None])
+        for picture in composed(pictures.learn, CALIBRATION, 2)
+    ]
+    made = quantise(
+        source,
+        target,
+        input_name=spec.input_name,
+        calibration=calibration,
+        measure=lambda file: judge.agreement(judge.open(file, spec), choose).f1,
+        floor=floor,
+        on_step=on_step,
+    )
+    detector = judge.open(target, spec)
+    agreed = judge.agreement(detector, report)
+    times = judge.times({**judge.full_detectors(), "int8": detector}, report, rounds=ROUNDS)
+    on = f"{pictures.origin.name}: pictures that were not calibrated with"
+    model = registered(
+        target,
+        spec,
+        name=name,
+        based_on=spec,
+        how="int8",
+        accuracy=[Measurement(dataset=on, metric="F1 against the float model at score 0.5", value=agreed.f1, note="")],
+    )
+    return {
+        "kind": "quantise",
+        "model": spec.name,
+        "name": model.spec.name,
+        "path": str(model.path),
+        "agreement": agreed.as_json(),
+        "times": {each: timing.as_json() for each, timing in times.items()},
+        "times_as_fast": times["openvino f32"].median_ms / times["int8"].median_ms,
+        **_what(made),
+    }
+
+
+def _embedder(
+    spec: ModelSpec,
+    source: Path,
+    pictures: Pictures,
+    target: Path,
+    *,
+    name: str,
+    minutes: float | None,
+    on_step: Callable[[str, float], None],
+) -> dict[str, Any]:
+    import time
+
+    from weights.workshop.quantise_embedder import quantise_embedder
+
+    crops = aligned_faces(pictures, pictures.learn, FACES)
+    held_out = aligned_faces(pictures, (*pictures.choose, *pictures.report), EXAM)
+    if not len(held_out):
+        raise BadInput(f"{pictures.origin}: no faces among the pictures that were held out")
+    made = quantise_embedder(
+        source,
+        target,
+        crops=crops,
+        mean=spec.mean,
+        scale=spec.scale,
+        colour=spec.colour.value,
+        input_name=spec.input_name,
+        minutes=minutes,
+        on_step=on_step,
+    )
+    options = EngineOptions(backend=Backend.AUTO, device=Device.CPU, precision=Precision.F32, streams=2)
+    embedders = {
+        "float": MobileFaceNet.open(source, spec, options),
+        "int8": MobileFaceNet.open(target, spec, options),
+    }
+    alike = (embedders["float"].embed(held_out) * embedders["int8"].embed(held_out)).sum(axis=1)
+    taken: dict[str, list[float]] = {each: [] for each in embedders}
+    batch = held_out[np.arange(8) % len(held_out)]
+    for _turn in range(ROUNDS):
+        for each, embedder in embedders.items():
+            begun = time.perf_counter()
+            embedder.embed(batch)
+            taken[each].append(1e3 * (time.perf_counter() - begun))
+    medians = {each: float(np.median(values[3:])) for each, values in taken.items()}
+    on = f"{pictures.origin.name}: faces that were not calibrated with"
+    model = registered(
+        target,
+        spec,
+        name=name,
+        based_on=spec,
+        how="int8",
+        accuracy=[
+            Measurement(
+                dataset=on, metric="mean cosine similarity to the float model", value=float(alike.mean()), note=""
+            )
+        ],
+        same_templates=True,
+    )
+    return {
+        "kind": "quantise",
+        "model": spec.name,
+        "name": model.spec.name,
+        "path": str(model.path),
+        "similarity": {"mean": float(alike.mean()), "least": float(alike.min()), "faces": len(held_out)},
+        "batch_of_8_ms": medians,
+        "times_as_fast": medians["float"] / medians["int8"],
+        **_what(made),
+    }
+
+
+def aligned_faces(pictures: Pictures, numbers: tuple[int, ...], most: int) -> U8Image:
+    """The face nearest to the middle of each of some pictures, aligned; ``(N, 112, 112, 3)`` uint8 BGR."""
+    detector = RetinaFace.open(
+        store.ensure(DEFAULT_DETECTOR),
+        load_manifest().model(DEFAULT_DETECTOR),
+        DetectorOptions(),
+        EngineOptions(device=Device.CPU, precision=Precision.F32),
+    )
+    canvas = detector.canvas
+    found = []
+    for photo in read_all(pictures, spread(numbers, most)):
+        picture = ArrayPicture(photo)
+        scaled = picture.scaled_bgr(canvas.scaled_size_wh(picture.size_wh))
+        faces = canvas.to_picture(detector.detect(canvas.letterbox([scaled], detector.fill_bgr))[0], picture.size_wh)
+        if len(faces):
+            row = central_face(faces, picture.size_wh)
+            found.append(align_faces(picture, faces.landmarks_xy[row : row + 1])[0])
+    return np.stack(found) if found else np.empty((0, 112, 112, 3), np.uint8)
+
+
+def _what(made: Any) -> dict[str, Any]:
+    return {
+        "layers_in_int8": made.layers,
+        "left_in_float": list(made.left_in_float),
+        "merged": list(made.merged),
+        "measured": made.measured,
+        "reached": made.reached,
+        "source_bytes": made.source_bytes,
+        "target_bytes": made.target_bytes,
+    }
