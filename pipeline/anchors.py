@@ -13,6 +13,9 @@ import numpy as np
 
 from pipeline.faces import F32
 
+LARGEST_LOG_SIZE = 10.0
+"""No face is 22,000 times its anchor: what an untrained network says must not become infinite."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchorSpec:
@@ -68,7 +71,7 @@ def decode_boxes(loc: F32, anchors: F32, variances: Sequence[float]) -> F32:
         ``(N, 4)`` float32: left, top, right, bottom in canvas pixels.
     """
     centre = anchors[:, :2] + loc[:, :2] * variances[0] * anchors[:, 2:]
-    half = anchors[:, 2:] * np.exp(loc[:, 2:] * variances[1]) / 2
+    half = anchors[:, 2:] * np.exp(np.minimum(loc[:, 2:] * variances[1], LARGEST_LOG_SIZE)) / 2
     return np.concatenate([centre - half, centre + half], axis=1, dtype=np.float32)
 
 

@@ -30,6 +30,12 @@ def two_threads() -> None:
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of the test's own."""
+    return tmp_path
+
+
+@pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_paths: Mapping[str, Path]) -> Path:
     """A cache of the test's own with the pulled models in it."""
     shared = store.default_cache_dir()

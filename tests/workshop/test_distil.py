@@ -44,9 +44,9 @@ def test_composed_pictures_follow_their_seed_and_vary(photos: Photos) -> None:
     assert len({picture.tobytes() for picture in first}) == 6
 
 
-@pytest.mark.parametrize("grid", [1, 2, 5])
-def test_a_grid_covers_the_picture(photos: Photos, grid: int) -> None:
-    picture = composer(photos, harsh=False).picture(grid)
+@pytest.mark.parametrize("patch_px", [0, 64, 24])
+def test_patches_cover_the_picture(photos: Photos, patch_px: int) -> None:
+    picture = composer(photos, harsh=False).picture(patch_px)
     blank = (picture == np.array((104, 117, 123), np.uint8)).all(axis=2).mean()
     assert blank < 0.5
 

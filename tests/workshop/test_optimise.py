@@ -12,7 +12,8 @@ import pytest
 from pipeline.canvas import Canvas
 from vidface.cli.app import main
 from vidface.errors import BadInput
-from vidface.workshop.optimise import Goal, optimise
+from vidface.workshop.goal import Goal
+from vidface.workshop.optimise import optimise
 from vidface.workshop.pictures import open_pictures
 from weights import store
 from weights.local import registered

@@ -92,7 +92,7 @@ def optimise(
     """
     _require()
     from vidface.evaluation.saved import write_text
-    from vidface.workshop.optimise import Goal, Told
+    from vidface.workshop.goal import Goal, Told
     from vidface.workshop.optimise import optimise as run
     from vidface.workshop.report import as_html
 

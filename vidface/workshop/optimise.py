@@ -12,28 +12,25 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from pipeline.canvas import DEFAULT_CANVAS, Canvas
+from pipeline.canvas import Canvas
 from pipeline.engine import Backend, usable_cpus
 from pipeline.faces import U8Image
 from pipeline.retinaface import RetinaFace
 from vidface.errors import BadInput
-from vidface.evaluation.agreement import Agreement
 from vidface.evaluation.system import cpu_model
+from vidface.workshop.goal import BASELINE, Candidate, Goal, Told
 from vidface.workshop.judge import Exam, Judge, Timing, raw_outputs
 from vidface.workshop.pictures import Pictures, open_pictures, read_all, spread
+from vidface.workshop.verdict import verdict
 from weights import store
-from weights.local import LocalModel, register
-from weights.manifest import DEFAULT_DETECTOR, Measurement, ModelSpec, OutputForm, Task, load_manifest
-
-BASELINE: Final = "onnxruntime f32"
-"""What a speed-up is over: the full model in float32 in ONNX Runtime."""
+from weights.manifest import DEFAULT_DETECTOR, OutputForm, Task, load_manifest
 
 LEARNING_PX: Final = 320
 """Side of the pictures that are learnt from: two fifths of the canvas's area, and as many faces of each size."""
@@ -48,62 +45,13 @@ PROBE_MARGIN: Final = 1.06
 """A narrowed network must be faster by this than what is asked for, since the machine is never twice the same."""
 
 COSTS: Final = (0.15, 1.0)
-"""Between these parts of the full network's cost the right one is looked for, to a thirtieth."""
+"""Between these parts of the full network's cost the right one is looked for, to a fiftieth."""
 
 RESERVE_S: Final = 240.0
 """Of the time, what is kept for quantising and measuring at the end."""
 
 CALIBRATION: Final = 200
 """Pictures that int8 is calibrated with."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """What is asked for.
-
-    Attributes:
-        speedup: How many times as fast as `BASELINE`, for one picture on the canvas.
-        keep: The least F1 against the full model's detections, on pictures that were not learnt from.
-        small_loss: How much the recall of faces under 30 pixels may fall short of the full model's.
-        minutes: How long it may take.
-        canvas: The size that is measured at.
-        seed: Of all that is random.
-    """
-
-    speedup: float = 3.0
-    keep: float = 0.95
-    small_loss: float = 0.05
-    minutes: float = 50.0
-    canvas: Canvas = DEFAULT_CANVAS
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Whom to tell.
-
-    Attributes:
-        step: What is being done now.
-        part: How much of it is done, 0..1.
-    """
-
-    step: Callable[[str], None] = lambda _text: None
-    part: Callable[[float], None] = lambda _part: None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A model that might be kept.
-
-    Attributes:
-        name: What was done to it.
-        path: Its ONNX file.
-        spec: How to feed it.
-    """
-
-    name: str
-    path: Path
-    spec: ModelSpec
 
 
 def optimise(model: str, origin: Path, goal: Goal, *, name: str, work_dir: Path, told: Told | None = None) -> Any:
@@ -256,7 +204,7 @@ class _Run:
         low, high = COSTS
         best: dict[str, Any] | None = None
         cost = 0.35
-        while high - low > 1 / 30:
+        while high - low > 1 / 50:
             self._told.step(f"measuring a network of {cost:.0%} of the work")
             made = plan(network, groups, cost=cost, size_hw=size_hw)
             narrow = prune(network, made.widths, losses)
@@ -279,7 +227,7 @@ class _Run:
                 best, low = probe, cost
             else:
                 high = cost
-                if made.cost > cost + 1 / 30:
+                if made.cost > cost + 1 / 50:
                     break  # it can't be made narrower than that
             cost = (low + high) / 2
         if best is None:
@@ -353,7 +301,7 @@ class _Run:
         self, judge: Judge, pictures: Pictures, exam: Exam, source: Candidate | None, *, final: bool = True
     ) -> Candidate:
         """A candidate in int8; with None the full model in its fastest form, and nothing else done to it."""
-        from weights.workshop.quantise import quantise
+        from weights.workshop.quantise import first_convolution, quantise
 
         if source is None:
             source = self._exported(judge, pictures, self._network(), "full f32")
@@ -370,6 +318,7 @@ class _Run:
             path,
             input_name=source.spec.input_name,
             calibration=self._calibration(judge, pictures, CALIBRATION if final else 12),
+            keep=first_convolution(source.path),
             measure=f1 if final else None,
             floor=min(0.995, self._goal.keep + 0.01) if final else None,
         )
@@ -400,37 +349,12 @@ class _Run:
         details: Mapping[str, Any],
     ) -> dict[str, Any]:
         goal = self._goal
-        detectors = {each.name: judge.open(each.path, each.spec) for each in candidates}
-        timings = judge.times({**judge.full_detectors(), **detectors}, exam, rounds=100)
-        lines, best = [], None
-        for candidate in candidates:
-            agreed = judge.agreement(detectors[candidate.name], exam)
-            speedup = self._speedup(timings, candidate.name)
-            met = {
-                "speedup": speedup >= goal.speedup,
-                "keep": agreed.f1 >= goal.keep,
-                "small": agreed.small_recall >= 1 - goal.small_loss,
-            }
-            line = {
-                "name": candidate.name,
-                "speedup": speedup,
-                "speedup_over_openvino": timings["openvino f32"].median_ms / timings[candidate.name].median_ms,
-                "agreement": agreed.as_json(),
-                "size_bytes": candidate.path.stat().st_size,
-                "met": met,
-            }
-            lines.append(line)
-            if all(met.values()) and (best is None or agreed.f1 > best[1].f1):
-                best = candidate, agreed, speedup
-        registered = self._registered(*best) if best is not None else None
         return {
             "kind": "optimise",
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": self._spec.name,
             "name": self._name,
-            "registered": registered.spec.name if registered else None,
-            "path": str(registered.path) if registered else None,
-            "kept": best[0].name if best else None,
+            **verdict(judge, candidates, exam, goal, full=self._spec, name=self._name, origin=self._origin),
             "goal": {
                 "speedup": goal.speedup,
                 "keep": goal.keep,
@@ -449,33 +373,10 @@ class _Run:
                 "exam_faces": int(sum(map(len, exam.reference))),
             },
             "baseline": BASELINE,
-            "candidates": lines,
-            "timings": {name: timing.as_json() for name, timing in timings.items()},
             "minutes": (time.monotonic() - self._begun) / 60,
             "machine": {"cpu": cpu_model(), "cores": usable_cpus()},
             **details,
         }
-
-    def _registered(self, candidate: Candidate, agreed: Agreement, speedup: float) -> LocalModel:
-        on = f"{self._origin.name}: pictures that it has not learnt from"
-        return register(
-            candidate.path,
-            name=self._name,
-            like=self._spec,
-            architecture=f"{self._spec.architecture}; {candidate.name}",
-            outputs=candidate.spec.outputs,
-            output_form=candidate.spec.output_form,
-            accuracy=(
-                Measurement(dataset=on, metric="F1 against the full model at score 0.5", value=agreed.f1, note=""),
-                Measurement(dataset=on, metric="recall of faces under 30 px", value=agreed.small_recall, note=""),
-                Measurement(
-                    dataset=f"{self._goal.canvas.width}x{self._goal.canvas.height}, one picture",
-                    metric="times as fast as the full model in ONNX Runtime, float32",
-                    value=speedup,
-                    note="on the machine that made it",
-                ),
-            ),
-        )
 
     def _seconds_left(self) -> float:
         return self._goal.minutes * 60 - (time.monotonic() - self._begun)

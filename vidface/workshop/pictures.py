@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def open_pictures(origin: Path) -> Pictures:
         SourceError: The clip can't be read.
     """
     if origin.is_dir():
-        paths = tuple(sorted(path for path in origin.rglob("*") if is_photo(path) and _is_readable(path)))
+        paths = tuple(sorted(_photos_below(origin)))
         if not paths:
             raise BadInput(f"{origin}: it holds no photos; give a folder of pictures, or a clip")
         folders = {path.parent for path in paths}
@@ -126,11 +127,13 @@ def _part(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
 
 
-def _is_readable(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
+def _photos_below(folder: Path) -> Iterator[Path]:
+    """Photos of a folder and those below it, also behind links; empty files are none."""
+    for parent, _folders, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = Path(parent, name)
+            if is_photo(path) and path.stat().st_size:
+                yield path
 
 
 def _frames(clip: Path) -> tuple[U8Image, ...]:

@@ -90,7 +90,7 @@ def _detector(
     on_step: Callable[[str, float], None],
 ) -> dict[str, Any]:
     from weights.workshop.compose import Composer, Photos
-    from weights.workshop.quantise import quantise
+    from weights.workshop.quantise import first_convolution, quantise
 
     judge = Judge(spec, source, canvas=canvas)
 
@@ -114,6 +114,7 @@ def _detector(
         target,
         input_name=spec.input_name,
         calibration=calibration,
+        keep=first_convolution(source),
         measure=lambda file: judge.agreement(judge.open(file, spec), choose).f1,
         floor=floor,
         on_step=on_step,

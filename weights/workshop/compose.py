@@ -18,8 +18,8 @@ from weights.errors import BadTrainingData
 
 U8 = NDArray[np.uint8]
 
-GRIDS: Final = (1, 1, 2, 2, 3, 4, 6)
-"""Patches along the longer side of a picture, one of them at random: large faces, and faces of a few pixels."""
+PATCHES_PX: Final = (0, 0, 240, 160, 160, 107, 80, 53, 40)
+"""Sides of patches, one of them at random for a picture; 0 is the whole. A face has a third to a half of that."""
 
 CACHE_BYTES: Final = 1 << 30
 """Decoded photos that are kept; a folder with more is read again and again."""
@@ -90,19 +90,21 @@ class Composer:
         """``(count, H, W, 3)`` uint8 BGR."""
         return np.stack([self.picture() for _ in range(count)])
 
-    def picture(self, grid: int | None = None) -> U8:
-        """One composed picture ``(H, W, 3)`` uint8 BGR, of `grid` patches along its longer side, or of any number."""
+    def picture(self, patch_px: int | None = None) -> U8:
+        """One composed picture ``(H, W, 3)`` uint8 BGR, of patches of a side, 0 for a single one, or of any side."""
         width, height = self._size_wh
         canvas = np.empty((height, width, 3), np.uint8)
         canvas[:] = self._fill
-        grid = grid or int(self._random.choice(GRIDS))
-        side = -(-max(width, height) // grid)
-        shift_x, shift_y = (int(self._random.integers(0, side)) if grid > 1 else 0 for _ in range(2))
+        side = int(self._random.choice(PATCHES_PX)) if patch_px is None else patch_px
+        if not side or side >= max(width, height):
+            _paste(canvas, self._patch(width, height), 0, 0)
+            return self._weathered(canvas) if self._harsh else canvas
+        shift_x, shift_y = (int(self._random.integers(0, side)) for _ in range(2))
         for top in range(-shift_y, height, side):
             for left in range(-shift_x, width, side):
-                if grid > 1 and self._random.random() < 0.1:
+                if self._random.random() < 0.1:
                     continue  # a hole: nothing but the fill
-                _paste(canvas, self._patch(side, min(side, height) if grid == 1 else side), left, top)
+                _paste(canvas, self._patch(side, side), left, top)
         return self._weathered(canvas) if self._harsh else canvas
 
     def _patch(self, width: int, height: int) -> U8:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class DistilOptions:
         learning_rate: At its highest; it rises over the first `warm_up` of the time and falls along a cosine.
         warm_up: A part of the time.
         weight_decay: Of AdamW.
+        reuse: How often a batch is learnt from, at different times: composing it and asking the full model take as long
+            as a step.
+        pool: Batches that are kept for that.
         save_every_s: Seconds between checkpoints.
     """
 
@@ -51,6 +55,8 @@ class DistilOptions:
     learning_rate: float = 2e-3
     warm_up: float = 0.03
     weight_decay: float = 1e-4
+    reuse: int = 3
+    pool: int = 24
     save_every_s: float = 60.0
 
 
@@ -98,13 +104,21 @@ def distil(
     optimizer = torch.optim.AdamW(student.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     steps, spent, losses = _resumed(student, optimizer, state_file)
     loss_of = detector_loss if isinstance(student, RetinaFace) else embedder_loss
-    student.train()
+    # Convolutions are a quarter faster on pixels whose channels lie together.
+    student.train().to(memory_format=torch.channels_last)
+    pool: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=options.pool)
+    random = np.random.default_rng(steps)
     begun, saved, recent = time.monotonic() - spent, time.monotonic(), []
     while (spent := time.monotonic() - begun) < seconds:
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * rate_at(spent / seconds, options.warm_up)
-        raw = batch_of(options.batch)
-        loss = loss_of(student(_prepared(raw, mean, scale)), _wanted(teacher, raw))
+        if steps % options.reuse == 0 or not pool:
+            raw = batch_of(options.batch)
+            pool.append((_prepared(raw, mean, scale).to(memory_format=torch.channels_last), _wanted(teacher, raw)))
+            pictures, wanted = pool[-1]
+        else:
+            pictures, wanted = pool[int(random.integers(len(pool)))]
+        loss = loss_of(student(pictures), wanted)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
