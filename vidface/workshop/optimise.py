@@ -50,6 +50,9 @@ COSTS: Final = (0.15, 1.0)
 RESERVE_S: Final = 240.0
 """Of the time, what is kept for quantising and measuring at the end."""
 
+INT8_LOSS: Final = 0.005
+"""How much of F1 int8 may take before layers are left in float for it."""
+
 CALIBRATION: Final = 200
 """Pictures that int8 is calibrated with."""
 
@@ -320,7 +323,8 @@ class _Run:
             calibration=self._calibration(judge, pictures, CALIBRATION if final else 12),
             keep=first_convolution(source.path),
             measure=f1 if final else None,
-            floor=min(0.995, self._goal.keep + 0.01) if final else None,
+            # Below what is asked for no layer helps when the float network itself is.
+            floor=min(self._goal.keep + 0.01, f1(source.path) - INT8_LOSS) if final else None,
         )
         return Candidate(name=name, path=path, spec=source.spec)
 
