@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,13 @@ from weights.workshop.prune import prune
 from weights.workshop.retinaface import RetinaFace, Scored
 
 SPEC = load_manifest().model(DEFAULT_DETECTOR)
-WIDTHS = {"pyramid.merge.0.conv": 32, "context.0.near.conv": 16, "backbone.levels.1.2.depthwise.conv": 64}
+WIDTHS = {
+    "pyramid.merge.0.conv": 16,
+    "pyramid.lateral.2.conv": 32,
+    "context.0.near.conv": 8,
+    "backbone.levels.1.2.depthwise.conv": 32,
+    "backbone.levels.0.4.depthwise.conv": 32,
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +103,7 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_it_learns_and_goes_on(model_paths: Mapping[str, Path], photos: Photos, tmp_path: Path) -> None:
     full = RetinaFace()
     load_onnx(full, model_paths[DEFAULT_DETECTOR])
@@ -107,29 +115,30 @@ def test_it_learns_and_goes_on(model_paths: Mapping[str, Path], photos: Photos, 
         before = float(held_out(student))
     seen: list[tuple[int, float]] = []
 
-    def learn(network: RetinaFace, seconds: float) -> int:
+    def learn(network: RetinaFace, steps: int) -> int:
         outcome = distil(
             network,
             teacher,
             composer(photos, 1).batch,
             mean=SPEC.mean,
             scale=SPEC.scale,
-            seconds=seconds,
+            seconds=600,
             state_file=tmp_path / "state.pt",
-            options=DistilOptions(batch=6, save_every_s=0.5),
+            options=DistilOptions(batch=6, save_every_s=0.5, steps=steps),
             on_step=lambda step, part, _loss: seen.append((step, part)),
         )
         return outcome.steps
 
-    first = learn(student, 8)
+    first = learn(student, 20)
     # As after an interruption: a new network of the same widths takes up what was kept.
     again = prune(full, WIDTHS, [held_out])
-    second = learn(again, 20)
-    assert second > first
+    second = learn(again, 120)
+    assert (first, second) == (20, 120)
     assert [step for step, _part in seen] == list(range(1, second + 1)), "no step is done twice"
     with torch.no_grad():
         after = float(held_out(again))
-    assert after < 0.6 * before
+        sys.stdout.write(f"loss {before:.2f} before, {after:.2f} after {second} steps\n")
+    assert after < 0.7 * before
     assert not again.training
     assert checkpoint.read(tmp_path / "state.pt")["distil"]["steps"] == second
     assert len(Scored(again).eval()(torch.zeros(1, 3, 64, 64))) == 3

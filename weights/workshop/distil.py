@@ -49,6 +49,7 @@ class DistilOptions:
             as a step.
         pool: Batches that are kept for that.
         save_every_s: Seconds between checkpoints.
+        steps: End after so many batches, where that is sooner; None for as many as the time allows.
     """
 
     batch: int = 12
@@ -58,6 +59,7 @@ class DistilOptions:
     reuse: int = 3
     pool: int = 24
     save_every_s: float = 60.0
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +111,10 @@ def distil(
     pool: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=options.pool)
     random = np.random.default_rng(steps)
     begun, saved, recent = time.monotonic() - spent, time.monotonic(), []
-    while (spent := time.monotonic() - begun) < seconds:
+    while (spent := time.monotonic() - begun) < seconds and (options.steps is None or steps < options.steps):
+        part = max(spent / seconds, steps / options.steps if options.steps else 0.0)
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * rate_at(spent / seconds, options.warm_up)
+            group["lr"] = options.learning_rate * rate_at(part, options.warm_up)
         if steps % options.reuse == 0 or not pool:
             raw = batch_of(options.batch)
             pool.append((_prepared(raw, mean, scale).to(memory_format=torch.channels_last), _wanted(teacher, raw)))
@@ -129,7 +132,7 @@ def distil(
             losses.append((steps, sum(recent) / len(recent)))
             recent.clear()
         if on_step is not None:
-            on_step(steps, min(1.0, spent / seconds), losses[-1][1] if losses else float(loss.detach()))
+            on_step(steps, part, losses[-1][1] if losses else float(loss.detach()))
         if time.monotonic() - saved > options.save_every_s:
             saved = time.monotonic()
             _keep(student, optimizer, state_file, steps=steps, seconds=saved - begun, losses=losses)
