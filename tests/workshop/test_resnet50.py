@@ -20,6 +20,8 @@ from weights.workshop.retinaface import Backbone, RetinaFace, RetinaFaceShape
 def test_it_exports_quantises_and_serves(
     cache: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for folder in sorted(photos.iterdir())[80:]:  # links: a few people are enough to run on
+        folder.unlink()
     torch.manual_seed(0)
     network = randomised(RetinaFace(RetinaFaceShape(backbone=Backbone.RESNET50, normalise=True)))
     with torch.no_grad():
