@@ -256,7 +256,8 @@ class _Run:
             known = self._kept("time")
             # What is left of the time is settled once: an interruption does not make it longer.
             seconds = known["seconds"] if known else max(30.0, self._seconds_left() - RESERVE_S)
-            self._keep("time", {"seconds": seconds})
+            if known is None:
+                self._keep("time", {"seconds": seconds})
             network, _groups, losses = self._scanned(judge, pictures)
             student = prune(network, widths, losses)
             composer = self._composer(pictures, pictures.learn, _learning(), judge.fill_bgr, "distil", harsh=True)
