@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DeviceMissing, EngineError, EngineMissing
-from pipeline.graph import Preprocessing, fold_preprocessing
+from pipeline.graph import Preprocessing, fold_preprocessing, is_quantised
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -187,11 +187,6 @@ def choose(backend: Backend, device: Device) -> tuple[Backend, Device]:
     if backend is Backend.AUTO:
         backend = Backend.OPENVINO if Backend.OPENVINO in installed else Backend.ONNXRUNTIME
     return backend, Device.CPU
-
-
-def is_quantised(model: bytes) -> bool:
-    """Whether an ONNX model has been quantised: its graph then goes to int8 and back."""
-    return b"DequantizeLinear" in model
 
 
 def _cuda_offered() -> bool:

@@ -7,13 +7,22 @@ every device, so there is one place where a mean or a colour order could be wron
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from pipeline.errors import EngineMissing, ModelMismatch
+
+_PROTO_OP_TYPE: Final = b"\x22"
+"""ONNX's NodeProto keeps its operator in field 4, a length-delimited one: this byte, the length, the name."""
+_QUANTISED_OPS: Final = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
+_QUANTISED: Final = re.compile(
+    b"|".join(_PROTO_OP_TYPE + re.escape(bytes([len(name)]) + name.encode()) for name in _QUANTISED_OPS)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +36,14 @@ class Preprocessing:
 
     mean: tuple[float, float, float]
     scale: float
+
+
+def is_quantised(model: bytes) -> bool:
+    """Whether an ONNX model has operators of quantised arithmetic.
+
+    It is searched for nodes with such an operator, as the format stores them, so that no library is needed.
+    """
+    return _QUANTISED.search(model) is not None
 
 
 def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing, output_names: Sequence[str]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,17 @@ def two_threads() -> None:
     import torch
 
     torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For networks and pictures so small that two threads do little but wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

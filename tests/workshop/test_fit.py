@@ -27,13 +27,7 @@ from weights.workshop.train_detector import DetectorLearner, DetectorSamples, De
 PLAN = Plan(steps=6, batch_size=4, learning_rate=1e-3, warmup_steps=2, seed=3, board=False, device="cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two lose more than they gain on networks and pictures this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,9 @@ def test_another_networks_file_is_refused(detector: RetinaFace, model_paths: Map
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @torch.no_grad()
-def test_lfw_is_as_accurate_as_with_the_file(embedder: MobileFaceNet, real_data: Path, capsys: object) -> None:
+def test_lfw_is_as_accurate_as_with_the_file(
+    embedder: MobileFaceNet, real_data: Path, model_paths: Mapping[str, Path]
+) -> None:
     """The protocol on all pairs that are here: with the product's embedder, and with torch's."""
     folder = real_data / "lfw"
     folds = read_pairs(folder / "pairs.txt", folder / "images")
@@ -120,18 +122,12 @@ def test_lfw_is_as_accurate_as_with_the_file(embedder: MobileFaceNet, real_data:
     templates = np.concatenate(parts)
     templates /= np.linalg.norm(templates, axis=1, keepdims=True)
     served = ServedMobileFaceNet.open(
-        Path(str(load_served(real_data))), EMBEDDER, EngineOptions(backend=Backend.OPENVINO)
+        model_paths[DEFAULT_EMBEDDER], EMBEDDER, EngineOptions(backend=Backend.OPENVINO)
     ).embed(aligned)
     with_torch = evaluate(folds, dict(zip(seen, templates, strict=True)), len(paths))
     with_engine = evaluate(folds, dict(zip(seen, served, strict=True)), len(paths))
     assert with_torch.accuracy == pytest.approx(with_engine.accuracy, abs=5e-4)
     assert with_torch.accuracy >= 0.9915, "99.35 +- 0.42 % over ten folds is on record; five are here"
-
-
-def load_served(_real_data: Path) -> Path:
-    from weights.store import ensure
-
-    return ensure(DEFAULT_EMBEDDER)
 
 
 def test_served_and_torch_detectors_read_the_same_outputs(

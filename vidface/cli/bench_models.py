@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidface.cli.eval_detector import parse_canvas
-from vidface.cli.options import JsonOption
+from vidface.cli.options import JsonOption, parse_canvas
 from vidface.cli.output import progress, show
 from vidface.errors import UsageError
 

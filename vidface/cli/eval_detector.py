@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidface.cli.options import JsonOption
+from vidface.cli.options import JsonOption, parse_canvas
 from vidface.cli.output import progress, say, show, show_table
 from vidface.cli.weights import pull_progress
 from vidface.errors import BadInput, UsageError
@@ -124,24 +123,6 @@ def detector(
     if save_faces is not None:
         value["saved"] = str(save_faces)
     show(value, lambda: _say(value), as_json=as_json)
-
-
-def parse_canvas(text: str | None) -> Canvas:
-    """``640x384`` as a canvas; the default one for None. Raises `UsageError`."""
-    from pipeline.canvas import DEFAULT_CANVAS, Canvas
-    from pipeline.errors import ShapeError
-
-    if text is None:
-        return DEFAULT_CANVAS
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
-    try:
-        if match is None or max(map(int, match.groups())) > 8192:
-            raise ShapeError("not a size")
-        return Canvas(width=int(match[1]), height=int(match[2]))
-    except ShapeError as error:
-        raise UsageError(
-            f"--canvas {text}: expected WIDTHxHEIGHT, such as 1280x736, each a multiple of 32 up to 8192"
-        ) from error
 
 
 def numbers(text: str, option: str, *, low: float, high: float) -> tuple[float, ...]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib.util
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from vidface.cli.options import JsonOption
+from vidface.cli.options import JsonOption, parse_canvas
 from vidface.cli.output import note, progress, say, show, show_table
 from vidface.errors import UsageError
 from weights.errors import MissingWorkshop
 from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, Task, load_manifest
 from weights.store import default_cache_dir
-
-if TYPE_CHECKING:
-    from pipeline.canvas import Canvas
 
 NEEDED = ("torch", "torchvision", "torch_pruning", "nncf", "onnxscript")
 ALIASES = {"retinaface-mnet025": DEFAULT_DETECTOR, "mobilefacenet": DEFAULT_EMBEDDER}
@@ -52,6 +49,14 @@ WorkOption = Annotated[
     Path | None,
     typer.Option("--work-dir", metavar="DIR", help="Where half-done work is kept. [default: in the cache folder]"),
 ]
+OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Checkpoints and logs go here.")]
+MinutesOption = Annotated[float, typer.Option("--minutes", min=0.05, metavar="M", help="How long to train.")]
+RateOption = Annotated[float, typer.Option("--learning-rate", metavar="R", help="The highest.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")]
+ComparedOption = Annotated[
+    Path | None, typer.Option("--data", metavar="FOLDER_OR_CLIP", help="Real pictures to compare the export on.")
+]
 CanvasOption = Annotated[str, typer.Option("--canvas", metavar="WxH", help="The size to measure at.")]
 
 
@@ -82,7 +87,7 @@ def optimise(
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report. [default: in the work folder]")
     ] = None,
     work_dir: WorkOption = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")] = 0,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Make a detector faster for your pictures: prune, distil, quantise, measure, and register what meets the goal.
@@ -99,7 +104,7 @@ def optimise(
     model = _known(model)
     name = _new_name(name or f"{model}-fast")
     work_dir = work_dir or default_cache_dir() / "workshop" / name
-    goal = Goal(speedup=speedup, keep=keep, minutes=minutes, canvas=_canvas(canvas), seed=seed)
+    goal = Goal(speedup=speedup, keep=keep, minutes=minutes, canvas=parse_canvas(canvas), seed=seed)
     with progress() as bar:
         task = bar.add_task("optimising", total=None)
         told = Told(
@@ -176,7 +181,7 @@ def quantise(
             data,
             name=name,
             work_dir=work_dir or default_cache_dir() / "workshop" / name,
-            canvas=_canvas(canvas),
+            canvas=parse_canvas(canvas),
             floor=keep,
             minutes=minutes,
             on_step=lambda what, value: bar.update(task, description=f"{what}: {value:.4f}"),
@@ -208,9 +213,7 @@ def import_weights(
         Architecture,
         typer.Option("--architecture", help="What a checkpoint is of; 'own' for one that was trained here."),
     ] = Architecture.OWN,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER_OR_CLIP", help="Real pictures to compare the export on.")
-    ] = None,
+    data: ComparedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring a model from elsewhere: convert a checkpoint, compare it with its source, and register it."""
@@ -275,9 +278,7 @@ def export(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", metavar="FOLDER", help="Where the files go.")],
     form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.ONNX,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER_OR_CLIP", help="Real pictures to compare the export on.")
-    ] = None,
+    data: ComparedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model for other programs, with a model.toml that says how to feed it, and its measured error."""
@@ -292,7 +293,7 @@ def export(
 def train_detector(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="WIDER FACE annotations with landmarks: label.txt.")],
     *,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Checkpoints and logs go here.")],
+    output: OutputOption,
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="The pictures. [default: 'images' beside LABELS]")
     ] = None,
@@ -303,12 +304,12 @@ def train_detector(
         str,
         typer.Option("--start", metavar="FROM", help="A pulled model, a checkpoint, or 'mobilenet0.25', 'resnet50'."),
     ] = DEFAULT_DETECTOR,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.05, metavar="M", help="How long to train.")] = 30.0,
+    minutes: MinutesOption = 30.0,
     batch: Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Pictures a step, of all processes.")] = 8,
     size: Annotated[int, typer.Option("--size", min=32, metavar="PX", help="Side of the training pictures.")] = 320,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="R", help="The highest.")] = 1e-3,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")] = 0,
+    learning_rate: RateOption = 1e-3,
+    resume: ResumeOption = False,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train or fine-tune a RetinaFace on labelled pictures; 'vidface weights import' makes a model of the checkpoint.
@@ -341,15 +342,15 @@ def train_detector(
 def train_embedder(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Aligned 112x112 faces, a folder for each person.")],
     *,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Checkpoints and logs go here.")],
+    output: OutputOption,
     start: Annotated[
         str, typer.Option("--start", metavar="FROM", help="A pulled model, a checkpoint, or 'nothing' to begin anew.")
     ] = DEFAULT_EMBEDDER,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.05, metavar="M", help="How long to train.")] = 30.0,
+    minutes: MinutesOption = 30.0,
     batch: Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Faces a step, of all processes.")] = 64,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="R", help="The highest.")] = 1e-4,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")] = 0,
+    learning_rate: RateOption = 1e-4,
+    resume: ResumeOption = False,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train or fine-tune a MobileFaceNet with ArcFace on faces sorted by person."""
@@ -411,12 +412,3 @@ def _new_name(name: str) -> str:
     if name in load_manifest().models and not load_manifest().models[name].based_on:
         raise UsageError(f"{name}: this program ships a model of that name; give another --name")
     return name
-
-
-def _canvas(text: str) -> Canvas:
-    from pipeline.canvas import Canvas
-
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise UsageError(f"--canvas {text}: a width and a height in pixels are expected, such as 640x384")
-    return Canvas(width=int(width), height=int(height))

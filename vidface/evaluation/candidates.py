@@ -5,22 +5,14 @@ How a model computes is read off its file: quantised models are ONNX files of th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from pipeline import graph
 from vidface.errors import BadInput
 from weights import store
 from weights.manifest import ModelSpec, Task, load_manifest
-
-_PROTO_OP_TYPE: Final = b"\x22"
-"""ONNX's NodeProto keeps its operator in field 4, a length-delimited one: this byte, the length, the name."""
-_QUANTISED_OPS: Final = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
-_QUANTISED: Final = re.compile(
-    b"|".join(_PROTO_OP_TYPE + re.escape(bytes([len(name)]) + name.encode()) for name in _QUANTISED_OPS)
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +51,8 @@ def candidate(spec: ModelSpec, path: Path) -> Candidate:
 
 
 def is_quantised(path: Path) -> bool:
-    """Whether an ONNX file has operators of quantised arithmetic.
-
-    The file is searched for nodes with such an operator, as the format stores them, so that no library is needed.
-    """
-    return _QUANTISED.search(path.read_bytes()) is not None
+    """Whether an ONNX file computes in int8; see `graph.is_quantised`."""
+    return graph.is_quantised(path.read_bytes())
 
 
 def ready_models(added: Iterable[Path] = ()) -> tuple[Candidate, ...]:

@@ -234,11 +234,9 @@ def faces_of_pairs(
     paths = sorted({path for fold in folds for pair in fold for path in (pair.first, pair.second)})
     parts, kept = [], []
     for place, path in enumerate(paths):
-        photo = _loaded(path)
-        faces = _detected(photo, detector)
-        if len(faces):
-            row = central_face(faces, (photo.shape[1], photo.shape[0]))
-            parts.append(align_faces(ArrayPicture(photo), faces.landmarks_xy[row : row + 1]))
+        subject = aligned_subject(_loaded(path), detector)
+        if len(subject):
+            parts.append(subject)
             kept.append(path)
         on_photo(place + 1, len(paths))
     if len(kept) < FEWEST_FACES:
@@ -249,6 +247,13 @@ def faces_of_pairs(
         folds=tuple(map(tuple, folds)),
         photos=len(paths),
     )
+
+
+def aligned_subject(photo: U8Image, detector: RetinaFace) -> U8Image:
+    """The face nearest to a photo's middle, aligned: ``(1, 112, 112, 3)`` uint8 BGR, or ``(0, ...)`` without a face."""
+    faces = _detected(photo, detector)
+    rows = [central_face(faces, (photo.shape[1], photo.shape[0]))] if len(faces) else []
+    return align_faces(ArrayPicture(photo), faces.landmarks_xy[rows])
 
 
 def _detected(photo: U8Image, detector: RetinaFace) -> Faces:

@@ -93,7 +93,6 @@ def _described(spec: ModelSpec, path: Path, error: float) -> ModelSpec:
 
 def _tensorrt(spec: ModelSpec, source: Path, output: Path) -> dict[str, Any]:
     """Build TensorRT's engine through ONNX Runtime's provider, which keeps it in the folder. It has not run here."""
-    first, second, third = spec.mean
     shape = (112, 112, 3) if spec.input_size_wh else (EXPORT_CANVAS.height, EXPORT_CANVAS.width, 3)
     options = EngineOptions(
         backend=Backend.ONNXRUNTIME,
@@ -106,7 +105,7 @@ def _tensorrt(spec: ModelSpec, source: Path, output: Path) -> dict[str, Any]:
         source,
         input_name=spec.input_name,
         output_names=spec.outputs,
-        preprocessing=Preprocessing(mean=(first, second, third), scale=spec.scale),
+        preprocessing=Preprocessing(mean=spec.mean, scale=spec.scale),
         options=options,
     )
     engine.run({spec.input_name: np.zeros((1, *shape), np.uint8)})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,9 @@ class Judge:
                         taken[name].append(1e3 * (time.perf_counter() - begun))
         return {name: _timing(values) for name, values in taken.items()}
 
-    def full_detectors(self) -> dict[str, RetinaFace]:
-        """The full model in float32 on each engine that is here."""
+    @cached_property
+    def full_detectors(self) -> Mapping[str, RetinaFace]:
+        """The full model in float32 on each engine that is here, opened once."""
         return {
             "onnxruntime f32": self.open(self._path, self._spec, Backend.ONNXRUNTIME),
             "openvino f32": self.open(self._path, self._spec, Backend.OPENVINO),
@@ -150,12 +152,11 @@ class Judge:
 
 def raw_outputs(path: Path, spec: ModelSpec, *, backend: Backend = Backend.AUTO) -> Callable[[NDArray[np.uint8]], Any]:
     """What runs a file on raw pictures ``(B, H, W, 3)`` in the model's channel order: its outputs, in order."""
-    first, second, third = spec.mean
     engine = open_engine(
         path,
         input_name=spec.input_name,
         output_names=spec.outputs,
-        preprocessing=Preprocessing(mean=(first, second, third), scale=spec.scale),
+        preprocessing=Preprocessing(mean=spec.mean, scale=spec.scale),
         options=EngineOptions(backend=backend, device=Device.CPU, precision=Precision.F32),
     )
 
@@ -164,11 +165,6 @@ def raw_outputs(path: Path, spec: ModelSpec, *, backend: Backend = Backend.AUTO)
         return [outputs[name] for name in spec.outputs]
 
     return run
-
-
-def with_outputs(spec: ModelSpec, **changes: Any) -> ModelSpec:
-    """The spec of a model that was made from another one."""
-    return replace(spec, **changes)
 
 
 def _timing(values: Sequence[float]) -> Timing:

@@ -15,7 +15,7 @@ from pipeline.engine import Backend
 from pipeline.faces import U8Image
 from vidface.errors import BadInput
 from vidface.workshop.judge import raw_outputs
-from vidface.workshop.pictures import Pictures, read_all, spread
+from vidface.workshop.pictures import Pictures, read_all, thinned
 from weights import store
 from weights.local import LocalModel, register
 from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, Measurement, ModelSpec, OutputForm, Task, load_manifest
@@ -79,7 +79,7 @@ def real_pictures(pictures: Pictures | None, spec: ModelSpec, count: int = 4) ->
         count: How many.
     """
     size = (ALIGNED_PX, ALIGNED_PX) if spec.task is Task.EMBED else (EXPORT_CANVAS.width, EXPORT_CANVAS.height)
-    photos = read_all(pictures, spread(pictures.learn, count)) if pictures is not None else []
+    photos = read_all(pictures, thinned(pictures.learn, count)) if pictures is not None else []
     if not photos:
         return np.random.default_rng(0).integers(0, 256, (count, size[1], size[0], 3), np.uint8)
     import cv2

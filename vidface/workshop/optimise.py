@@ -12,7 +12,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,17 +19,17 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.canvas import Canvas
-from pipeline.engine import Backend, usable_cpus
-from pipeline.faces import U8Image
+from pipeline.engine import usable_cpus
 from pipeline.retinaface import RetinaFace
 from vidface.errors import BadInput
 from vidface.evaluation.system import cpu_model
 from vidface.workshop.goal import BASELINE, Candidate, Goal, Told
 from vidface.workshop.judge import Exam, Judge, Timing, raw_outputs
-from vidface.workshop.pictures import Pictures, open_pictures, read_all, spread
+from vidface.workshop.network import EXPORT_CANVAS, export, pulled_network
+from vidface.workshop.pictures import Pictures, Readable, open_pictures, read_all, thinned
 from vidface.workshop.verdict import verdict
 from weights import store
-from weights.manifest import DEFAULT_DETECTOR, OutputForm, Task, load_manifest
+from weights.manifest import DEFAULT_DETECTOR, Task, load_manifest
 
 LEARNING_PX: Final = 320
 """Side of the pictures that are learnt from: two fifths of the canvas's area, and as many faces of each size."""
@@ -91,6 +90,7 @@ class _Run:
         self._origin = origin
         self._begun = time.monotonic()
         self._work = work_dir
+        self._photos: Any = None
         self._claim()
 
     def _claim(self) -> None:
@@ -130,7 +130,7 @@ class _Run:
         return self._document(judge, pictures, candidates, report, details)
 
     def _exam(self, judge: Judge, pictures: Pictures, numbers: Sequence[int]) -> Exam:
-        photos = read_all(pictures, spread(numbers, EXAM_PHOTOS))
+        photos = read_all(pictures, thinned(numbers, EXAM_PHOTOS))
         if not photos:
             raise BadInput(f"{self._origin}: none of the pictures that were held out can be read")
         composer = self._composer(pictures, numbers, judge.canvas, judge.fill_bgr, "exam", harsh=False)
@@ -149,9 +149,10 @@ class _Run:
         from weights.workshop.compose import Composer, Photos
 
         salt = int.from_bytes(hashlib.sha256(f"{use} {numbers[0]}".encode()).digest()[:4], "big")
-        readable = _Readable(pictures, fill_bgr)
+        if self._photos is None:  # decoded once, whatever is composed of them
+            self._photos = Photos(len(pictures), Readable(pictures, fill_bgr))
         return Composer(
-            Photos(len(pictures), readable),
+            self._photos,
             numbers,
             size_wh=(canvas.width, canvas.height),
             fill_bgr=fill_bgr,
@@ -159,20 +160,12 @@ class _Run:
             harsh=harsh,
         )
 
-    def _network(self) -> Any:
-        from weights.workshop.from_onnx import load_onnx
-        from weights.workshop.retinaface import RetinaFace as Network
-
-        network = Network()
-        load_onnx(network, self._path)
-        return network
-
     def _scanned(self, judge: Judge, pictures: Pictures) -> tuple[Any, list[Any], list[Callable[[Any], Any]]]:
         """The full network, its groups, and losses on a few pictures to learn from."""
         from weights.workshop.distil import loss_on
         from weights.workshop.prune import LayerGroup, scan
 
-        network = self._network()
+        network = pulled_network(self._spec.name)
         teacher = raw_outputs(self._path, self._spec)
         composer = self._composer(pictures, pictures.learn, _learning(), judge.fill_bgr, "scan", harsh=True)
         losses = [loss_on(teacher, composer.batch(12), mean=self._spec.mean, scale=self._spec.scale) for _ in range(4)]
@@ -282,23 +275,9 @@ class _Run:
 
     def _exported(self, judge: Judge, pictures: Pictures, network: Any, name: str) -> Candidate:
         """A network of ours as an ONNX file in its fastest form."""
-        from weights.workshop.export import Sample, export_onnx, output_names
-
-        outputs = output_names(network, cells=True)
-        spec = replace(self._spec, outputs=outputs, output_form=OutputForm.CELLS)
+        composer = self._composer(pictures, pictures.learn, EXPORT_CANVAS, judge.fill_bgr, "export", harsh=False)
         path = self._work / f"{name.replace(' ', '-')}.onnx"
-        composer = self._composer(
-            pictures, pictures.learn, Canvas(width=192, height=160), judge.fill_bgr, "export", harsh=False
-        )
-        sample = Sample(pictures=composer.batch(4), mean=spec.mean, scale=spec.scale)
-        export_onnx(
-            network,
-            path,
-            sample,
-            lambda file, raw: raw_outputs(file, spec, backend=Backend.ONNXRUNTIME)(raw),
-            input_name=spec.input_name,
-            cells=True,
-        )
+        spec, _error = export(network, self._spec, path, composer.batch(4), cells=True)
         return Candidate(name=name, path=path, spec=spec)
 
     def _quantised(
@@ -308,7 +287,7 @@ class _Run:
         from weights.workshop.quantise import first_convolution, quantise
 
         if source is None:
-            source = self._exported(judge, pictures, self._network(), "full f32")
+            source = self._exported(judge, pictures, pulled_network(self._spec.name), "full f32")
         path = source.path.with_name(f"{source.path.stem.removesuffix('-f32')}-int8.onnx")
         name = source.name.replace("f32", "int8")
         if final:
@@ -330,16 +309,13 @@ class _Run:
         return Candidate(name=name, path=path, spec=source.spec)
 
     def _calibration(self, judge: Judge, pictures: Pictures, count: int) -> list[Any]:
+        from weights.workshop.pictures import prepared
+
         composer = self._composer(pictures, pictures.learn, judge.canvas, judge.fill_bgr, "calibration", harsh=True)
-        mean = np.asarray(self._spec.mean, np.float32)
-        prepared = []
-        for _ in range(count):
-            picture = (composer.picture().astype(np.float32) - mean) * self._spec.scale
-            prepared.append(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
-        return prepared
+        return [prepared(composer.picture()[None], mean=self._spec.mean, scale=self._spec.scale) for _ in range(count)]
 
     def _timings(self, judge: Judge, exam: Exam, detectors: Mapping[str, RetinaFace]) -> dict[str, Timing]:
-        return judge.times({**judge.full_detectors(), **detectors}, exam)
+        return judge.times({**judge.full_detectors, **detectors}, exam)
 
     @staticmethod
     def _speedup(timings: Mapping[str, Timing], name: str) -> float:
@@ -395,18 +371,6 @@ class _Run:
         half = self._work / f".half-{what}.json"
         half.write_text(json.dumps(value), encoding="utf-8")
         half.replace(self._work / f"{what}.json")
-
-
-class _Readable:
-    """Reads pictures by number; one that can't be read is all fill, so that it teaches nothing."""
-
-    def __init__(self, pictures: Pictures, fill_bgr: tuple[int, int, int]) -> None:
-        self._pictures = pictures
-        self._fill = fill_bgr
-
-    def __call__(self, number: int) -> U8Image:
-        read = read_all(self._pictures, [number])
-        return read[0] if read else np.full((64, 64, 3), self._fill, np.uint8)
 
 
 def _learning() -> Canvas:

@@ -19,6 +19,7 @@ from streams.source import Source
 from streams.spec import SourceSpec
 from vidface.enrolment import is_photo
 from vidface.errors import BadInput
+from vidface.evaluation.models_data import spread
 from vidface.photo_input import VIDEO_SUFFIXES
 
 MOST_FRAMES = 600
@@ -115,11 +116,9 @@ def shrunk(picture: U8Image) -> U8Image:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def spread(numbers: Sequence[int], most: int) -> list[int]:
+def thinned(numbers: Sequence[int], most: int) -> list[int]:
     """At most so many of some numbers, evenly spread."""
-    if len(numbers) <= most:
-        return list(numbers)
-    return [numbers[place * len(numbers) // most] for place in range(most)]
+    return [numbers[row] for row in spread(len(numbers), most)]
 
 
 def _part(key: str) -> float:
@@ -158,7 +157,7 @@ def _frames(clip: Path) -> tuple[U8Image, ...]:
         on_frame=take,
         on_state=lambda _state: None,
     ).run()
-    return tuple(kept[place] for place in spread(range(len(kept)), MOST_FRAMES))
+    return tuple(kept[place] for place in spread(len(kept), MOST_FRAMES))
 
 
 def read_all(pictures: Pictures, numbers: Sequence[int]) -> list[U8Image]:
@@ -170,3 +169,16 @@ def read_all(pictures: Pictures, numbers: Sequence[int]) -> list[U8Image]:
         except PhotoRefused:
             continue
     return read
+
+
+class Readable:
+    """Reads pictures by number; one that can't be read is all fill, so that it teaches nothing."""
+
+    def __init__(self, pictures: Pictures, fill_bgr: tuple[int, int, int]) -> None:
+        self._pictures = pictures
+        self._fill = fill_bgr
+
+    def __call__(self, number: int) -> U8Image:
+        """``(H, W, 3)`` uint8 BGR."""
+        read = read_all(self._pictures, [number])
+        return read[0] if read else np.full((64, 64, 3), self._fill, np.uint8)

@@ -8,20 +8,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.align import align_faces
-from pipeline.canvas import Canvas
+from pipeline.align import stack_aligned
+from pipeline.canvas import DEFAULT_CANVAS, Canvas
 from pipeline.engine import Backend, Device, EngineOptions, Precision
 from pipeline.faces import U8Image
 from pipeline.mobilefacenet import MobileFaceNet
-from pipeline.retinaface import DetectorOptions, RetinaFace
-from streams.picture import ArrayPicture
 from vidface.errors import BadInput
-from vidface.evaluation.lfw import central_face
+from vidface.evaluation.models_data import aligned_subject, aligner
 from vidface.workshop.judge import Judge
 from vidface.workshop.network import registered
-from vidface.workshop.pictures import Pictures, open_pictures, read_all, spread
+from vidface.workshop.pictures import Pictures, Readable, open_pictures, read_all, thinned
 from weights import store
-from weights.manifest import DEFAULT_DETECTOR, Measurement, ModelSpec, Task, load_manifest
+from weights.manifest import Measurement, ModelSpec, Task, load_manifest
 
 CALIBRATION: Final = 200
 """Pictures that a detector is calibrated with."""
@@ -90,25 +88,23 @@ def _detector(
     on_step: Callable[[str, float], None],
 ) -> dict[str, Any]:
     from weights.workshop.compose import Composer, Photos
+    from weights.workshop.pictures import prepared
     from weights.workshop.quantise import first_convolution, quantise
 
     judge = Judge(spec, source, canvas=canvas)
 
     def composed(numbers: tuple[int, ...], count: int, seed: int) -> Any:
-        photos = Photos(len(pictures), pictures.read)
+        photos = Photos(len(pictures), Readable(pictures, judge.fill_bgr))
         generator = np.random.default_rng(seed)
         size = (canvas.width, canvas.height)
         return Composer(photos, numbers, size_wh=size, fill_bgr=judge.fill_bgr, generator=generator).batch(count)
 
     choose, report = (
-        judge.exam(read_all(pictures, spread(numbers, EXAM)), composed(numbers, EXAM // 3, seed))
+        judge.exam(read_all(pictures, thinned(numbers, EXAM)), composed(numbers, EXAM // 3, seed))
         for seed, numbers in enumerate((pictures.choose, pictures.report))
     )
-    mean = np.asarray(spec.mean, np.float32)
-    calibration = [
-        np.ascontiguousarray(((picture.astype(np.float32) - mean) * spec.scale).transpose(2, 0, 1)[None])
-        for picture in composed(pictures.learn, CALIBRATION, 2)
-    ]
+    raw = composed(pictures.learn, CALIBRATION, 2)
+    calibration = [prepared(picture[None], mean=spec.mean, scale=spec.scale) for picture in raw]
     made = quantise(
         source,
         target,
@@ -121,7 +117,7 @@ def _detector(
     )
     detector = judge.open(target, spec)
     agreed = judge.agreement(detector, report)
-    times = judge.times({**judge.full_detectors(), "int8": detector}, report, rounds=ROUNDS)
+    times = judge.times({**judge.full_detectors, "int8": detector}, report, rounds=ROUNDS)
     on = f"{pictures.origin.name}: pictures that were not calibrated with"
     model = registered(
         target,
@@ -214,22 +210,8 @@ def _embedder(
 
 def aligned_faces(pictures: Pictures, numbers: tuple[int, ...], most: int) -> U8Image:
     """The face nearest to the middle of each of some pictures, aligned; ``(N, 112, 112, 3)`` uint8 BGR."""
-    detector = RetinaFace.open(
-        store.ensure(DEFAULT_DETECTOR),
-        load_manifest().model(DEFAULT_DETECTOR),
-        DetectorOptions(),
-        EngineOptions(device=Device.CPU, precision=Precision.F32),
-    )
-    canvas = detector.canvas
-    found = []
-    for photo in read_all(pictures, spread(numbers, most)):
-        picture = ArrayPicture(photo)
-        scaled = picture.scaled_bgr(canvas.scaled_size_wh(picture.size_wh))
-        faces = canvas.to_picture(detector.detect(canvas.letterbox([scaled], detector.fill_bgr))[0], picture.size_wh)
-        if len(faces):
-            row = central_face(faces, picture.size_wh)
-            found.append(align_faces(picture, faces.landmarks_xy[row : row + 1])[0])
-    return np.stack(found) if found else np.empty((0, 112, 112, 3), np.uint8)
+    detector = aligner(DEFAULT_CANVAS, 0)
+    return stack_aligned([aligned_subject(photo, detector) for photo in read_all(pictures, thinned(numbers, most))])
 
 
 def _what(made: Any) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 from vidface.evaluation.agreement import Agreement
 from vidface.workshop.goal import BASELINE, Candidate, Goal
 from vidface.workshop.judge import Exam, Judge
-from weights.local import LocalModel, register
+from vidface.workshop.network import registered
+from weights.local import LocalModel
 from weights.manifest import Measurement, ModelSpec
 
 ROUNDS = 100
@@ -34,7 +35,7 @@ def verdict(
         ``candidates`` and ``timings``; ``kept``, ``registered`` and ``path``, which are None where none meets the goal.
     """
     detectors = {each.name: judge.open(each.path, each.spec) for each in candidates}
-    timings = judge.times({**judge.full_detectors(), **detectors}, exam, rounds=ROUNDS)
+    timings = judge.times({**judge.full_detectors, **detectors}, exam, rounds=ROUNDS)
     lines, best = [], None
     for candidate in candidates:
         agreed = judge.agreement(detectors[candidate.name], exam)
@@ -57,10 +58,10 @@ def verdict(
         )
         if all(met.values()) and (best is None or agreed.f1 > best[1].f1):
             best = candidate, agreed, speedup
-    registered = _registered(*best, goal=goal, full=full, name=name, origin=origin) if best is not None else None
+    made = _registered(*best, goal=goal, full=full, name=name, origin=origin) if best is not None else None
     return {
-        "registered": registered.spec.name if registered else None,
-        "path": str(registered.path) if registered else None,
+        "registered": made.spec.name if made else None,
+        "path": str(made.path) if made else None,
         "kept": best[0].name if best else None,
         "candidates": lines,
         "timings": {each: timing.as_json() for each, timing in timings.items()},
@@ -71,13 +72,12 @@ def _registered(
     candidate: Candidate, agreed: Agreement, speedup: float, *, goal: Goal, full: ModelSpec, name: str, origin: Path
 ) -> LocalModel:
     on = f"{origin.name}: pictures that it has not learnt from"
-    return register(
+    return registered(
         candidate.path,
+        candidate.spec,
         name=name,
-        like=full,
-        architecture=f"{full.architecture}; {candidate.name}",
-        outputs=candidate.spec.outputs,
-        output_form=candidate.spec.output_form,
+        based_on=full,
+        how=candidate.name,
         accuracy=(
             Measurement(dataset=on, metric="F1 against the full model at score 0.5", value=agreed.f1, note=""),
             Measurement(dataset=on, metric="recall of faces under 30 px", value=agreed.small_recall, note=""),

@@ -182,13 +182,14 @@ def fit_widths(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 _LAYER: Final = {"0": "conv", "1": "norm"}
-_CONTEXT: Final = {
+CONTEXT_PARTS: Final = {
     "conv3x3": "near",
     "conv5x5_1": "shared",
     "conv5x5_2": "wide",
     "conv7x7_2": "wider_before",
     "conv7x7_3": "wider",
 }
+"""Our parts of a context module by their names in the public releases, which are not of one mind about capitals."""
 _HEADS: Final = {"classhead": "class_head", "bboxhead": "box_head", "landmarkhead": "landmark_head"}
 
 
@@ -202,7 +203,7 @@ def _retinaface_key(key: str) -> str:
         (r"fpn\.merge([12])\.([01])\.(\w+)", lambda m: f"pyramid.merge.{int(m[1]) - 1}.{_LAYER[m[2]]}.{m[3]}"),
         (
             r"ssh([123])\.(conv\w+)\.([01])\.(\w+)",
-            lambda m: f"context.{int(m[1]) - 1}.{_CONTEXT.get(m[2].lower(), m[2])}.{_LAYER[m[3]]}.{m[4]}",
+            lambda m: f"context.{int(m[1]) - 1}.{CONTEXT_PARTS.get(m[2].lower(), m[2])}.{_LAYER[m[3]]}.{m[4]}",
         ),
         (
             r"(ClassHead|BboxHead|LandmarkHead)\.([012])\.conv1x1\.(\w+)",

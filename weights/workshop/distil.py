@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from weights.workshop import checkpoint
 from weights.workshop.mobilefacenet import MobileFaceNet
+from weights.workshop.pictures import prepared
 from weights.workshop.retinaface import RetinaFace
 
 Teacher = Callable[[NDArray[np.uint8]], Sequence[NDArray[Any]]]
@@ -117,7 +118,8 @@ def distil(
             group["lr"] = options.learning_rate * rate_at(part, options.warm_up)
         if steps % options.reuse == 0 or not pool:
             raw = batch_of(options.batch)
-            pool.append((_prepared(raw, mean, scale).to(memory_format=torch.channels_last), _wanted(teacher, raw)))
+            pictures = torch.from_numpy(prepared(raw, mean=mean, scale=scale))
+            pool.append((pictures.to(memory_format=torch.channels_last), _wanted(teacher, raw)))
             pictures, wanted = pool[-1]
         else:
             pictures, wanted = pool[int(random.integers(len(pool)))]
@@ -145,18 +147,13 @@ def loss_on(
     teacher: Teacher, raw: NDArray[np.uint8], *, mean: Sequence[float], scale: float
 ) -> Callable[[RetinaFace | MobileFaceNet], Tensor]:
     """The loss of any network on the same raw pictures; see `distil` for the arguments."""
-    pictures = _prepared(raw, mean, scale)
+    pictures = torch.from_numpy(prepared(raw, mean=mean, scale=scale))
     wanted = _wanted(teacher, raw)
 
     def loss_of(network: RetinaFace | MobileFaceNet) -> Tensor:
         return (detector_loss if isinstance(network, RetinaFace) else embedder_loss)(network(pictures), wanted)
 
     return loss_of
-
-
-def _prepared(raw: NDArray[np.uint8], mean: Sequence[float], scale: float) -> Tensor:
-    shift = torch.tensor(list(mean)).view(1, 3, 1, 1)
-    return ((torch.from_numpy(raw).permute(0, 3, 1, 2).float() - shift) * scale).contiguous()
 
 
 def _wanted(teacher: Teacher, raw: NDArray[np.uint8]) -> list[Tensor]:

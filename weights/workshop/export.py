@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from weights.errors import ExportDiffers
 from weights.workshop.mobilefacenet import INPUT_PX, MobileFaceNet
+from weights.workshop.pictures import prepared
 from weights.workshop.retinaface import STRIDES, Cells, RetinaFace, Scored
 
 OPSET: Final = 18
@@ -47,8 +48,7 @@ class Sample:
 
     def prepared(self) -> Tensor:
         """``(B, 3, H, W)`` float32 as the network takes it."""
-        raw = torch.from_numpy(self.pictures).permute(0, 3, 1, 2).float()
-        return ((raw - torch.tensor(self.mean).view(1, 3, 1, 1)) * self.scale).contiguous()
+        return torch.from_numpy(prepared(self.pictures, mean=self.mean, scale=self.scale))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,17 +17,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from weights.errors import CheckpointMismatch
-from weights.workshop.checkpoint import load_into
+from weights.workshop.checkpoint import CONTEXT_PARTS, load_into
 from weights.workshop.mobilefacenet import MobileFaceNet
 from weights.workshop.retinaface import RetinaFace
-
-_CONTEXT = {
-    "conv3X3": "near",
-    "conv5X5_1": "shared",
-    "conv5X5_2": "wide",
-    "conv7X7_2": "wider_before",
-    "conv7x7_3": "wider",
-}
 
 
 def load_onnx(model: RetinaFace | MobileFaceNet, path: Path) -> None:
@@ -68,7 +60,7 @@ def _detector_key(node: str) -> str:
         kind, number = parts[1][:-1], int(parts[1][-1]) - 1
         return f"pyramid.{'lateral' if kind == 'output' else 'merge'}.{number}.conv"
     if parts[0].startswith("ssh"):
-        return f"context.{int(parts[0][3:]) - 1}.{_CONTEXT.get(parts[1], parts[1])}.conv"
+        return f"context.{int(parts[0][3:]) - 1}.{CONTEXT_PARTS.get(parts[1].lower(), parts[1])}.conv"
     head = {"class_head": "class_head", "bbox_head": "box_head", "landmark_head": "landmark_head"}.get(
         parts[0], parts[0]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,21 @@ def fill_bgr(spec: ModelSpec) -> tuple[int, int, int]:
     """The model's mean colour as a BGR pixel: zero once prepared, as convolutions pad."""
     first, second, third = (round(value) for value in spec.mean)
     return (third, second, first) if spec.colour is Colour.RGB else (first, second, third)
+
+
+def prepared(pictures: U8Picture, *, mean: Sequence[float], scale: float) -> NDArray[np.float32]:
+    """``(pixel - mean) * scale`` on pictures that are in the model's colour order.
+
+    Args:
+        pictures: ``(B, H, W, 3)`` uint8.
+        mean: The manifest's.
+        scale: The manifest's.
+
+    Returns:
+        ``(B, 3, H, W)`` float32, contiguous.
+    """
+    values = (pictures.astype(np.float32) - np.asarray(mean, np.float32)) * np.float32(scale)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
 class Preparation(nn.Module):

@@ -20,6 +20,7 @@ from torch import Tensor
 from weights.errors import BadTrainingData
 from weights.workshop.interpret import Interpreter
 from weights.workshop.mobilefacenet import INPUT_PX
+from weights.workshop.pictures import prepared
 from weights.workshop.quantise import (
     Calibrated,
     OnStep,
@@ -65,8 +66,7 @@ class Preparation:
     def __call__(self, crops_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(N, H, W, 3)`` uint8 BGR to ``(N, 3, H, W)`` float32."""
         pixels = crops_bgr[..., ::-1] if self.colour == "RGB" else crops_bgr
-        prepared = (pixels.astype(np.float32) - np.asarray(self.mean, np.float32)) * np.float32(self.scale)
-        return np.ascontiguousarray(prepared.transpose(0, 3, 1, 2))
+        return prepared(pixels, mean=self.mean, scale=self.scale)
 
 
 def quantise_embedder(
