@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workshop.lfw import Lfw
 from weights import store
 
 NEEDED = ("torch", "torchvision", "torch_pruning", "nncf", "tensorboard", "onnxscript")
@@ -66,3 +67,10 @@ def photos(tmp_path: Path, real_data: Path) -> Path:
         (folder / path.name).parent.mkdir(exist_ok=True)
         (folder / path.name).symlink_to(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lfw(real_data: Path, model_paths: Mapping[str, Path]) -> Lfw:
+    """Found once for all tests: it takes a minute. The models are those of the shipped manifest."""
+    assert model_paths
+    return Lfw(real_data / "lfw")

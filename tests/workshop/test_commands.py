@@ -12,7 +12,7 @@ from pipeline.photo import load_photo
 from vidface.assemble import photo_reader
 from vidface.cli.app import main
 from weights.local import read_and_check
-from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, load_manifest
+from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, OutputForm, load_manifest
 from weights.store import ensure
 from weights.workshop.labels import LabelledFaces, LabelledPicture
 from weights.workshop.widerface import write_widerface
@@ -76,6 +76,20 @@ def test_the_pulled_models_as_torch_programs(cache: Path, tmp_path: Path, capsys
         made = answer(capsys, "export", model, "--output", tmp_path, "--format", "torch")
         assert (tmp_path / f"{model}.pt2").is_file()
         assert float(str(made["max_error"])) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_pulled_detector_is_quantised_in_its_fastest_form(
+    cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what, count in (("CALIBRATION", 16), ("EXAM", 30), ("ROUNDS", 3)):
+        monkeypatch.setattr(f"vidface.workshop.quantise.{what}", count)
+    words = ("--data", photos, "--canvas", "320x192", "--keep", "0.5", "--name", "small")
+    made = answer(capsys, "quantise", DEFAULT_DETECTOR, *words)
+    assert made["agreement"]["f1"] > 0.9  # type: ignore[index]
+    spec = load_manifest().model("small")
+    assert (spec.based_on, spec.output_form) == (DEFAULT_DETECTOR, OutputForm.CELLS)
 
 
 @pytest.mark.parametrize(

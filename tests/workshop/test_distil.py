@@ -16,10 +16,11 @@ from weights.errors import BadTrainingData
 from weights.manifest import DEFAULT_DETECTOR, load_manifest
 from weights.workshop import checkpoint
 from weights.workshop.compose import Composer, Photos
-from weights.workshop.distil import DistilOptions, detector_loss, distil, embedder_loss, loss_on, rate_at
+from weights.workshop.distil import DistilOptions, detector_loss, distil, embedder_loss, loss_on
 from weights.workshop.from_onnx import load_onnx
 from weights.workshop.prune import prune
 from weights.workshop.retinaface import RetinaFace, Scored
+from weights.workshop.schedule import rate_at
 
 SPEC = load_manifest().model(DEFAULT_DETECTOR)
 WIDTHS = {
@@ -95,7 +96,7 @@ def test_the_embedders_loss_is_the_angle() -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rates = [rate_at(part / 100, 0.1) for part in range(101)]
+    rates = [rate_at(part / 100, warm_up=0.1) for part in range(101)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == rates[10] == pytest.approx(1)
     assert rates[-1] == pytest.approx(0.01)

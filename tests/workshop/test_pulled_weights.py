@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.align import align_faces
 from pipeline.engine import Backend, EngineOptions
 from pipeline.mobilefacenet import MobileFaceNet as ServedMobileFaceNet
 from pipeline.photo import load_photo
 from pipeline.retinaface import RetinaFace as ServedRetinaFace
-from streams.picture import ArrayPicture
-from vidface.assemble import photo_reader
-from vidface.evaluation.lfw import central_face, evaluate, read_pairs
+from tests.workshop.lfw import Lfw, photos_of
+from vidface.evaluation.lfw import evaluate
 from vidface.workshop.judge import raw_outputs
 from weights.errors import CheckpointMismatch
 from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, load_manifest
@@ -98,23 +96,10 @@ def test_another_networks_file_is_refused(detector: RetinaFace, model_paths: Map
 @pytest.mark.timeout(600)
 @torch.no_grad()
 def test_lfw_is_as_accurate_as_with_the_file(
-    embedder: MobileFaceNet, real_data: Path, model_paths: Mapping[str, Path]
+    embedder: MobileFaceNet, lfw: Lfw, model_paths: Mapping[str, Path]
 ) -> None:
     """The protocol on all pairs that are here: with the product's embedder, and with torch's."""
-    folder = real_data / "lfw"
-    folds = read_pairs(folder / "pairs.txt", folder / "images")
-    paths = sorted({photo for fold in folds for pair in fold for photo in (pair.first, pair.second)})
-    reader = photo_reader()
-    crops, seen = [], []
-    for start in range(0, len(paths), 8):
-        batch = paths[start : start + 8]
-        photos = [load_photo(path) for path in batch]
-        for path, photo, found in zip(batch, photos, reader.detect(photos), strict=True):
-            if len(found):
-                row = central_face(found, (photo.shape[1], photo.shape[0]))
-                crops.append(align_faces(ArrayPicture(photo), found.landmarks_xy[row : row + 1])[0])
-                seen.append(path)
-    aligned = np.stack(crops)
+    aligned, photos = np.stack(list(lfw.faces.values())), len(photos_of(lfw.folds))
     parts = [
         embedder(prepared(aligned[start : start + 32, ..., ::-1], EMBEDDER.mean, EMBEDDER.scale)).numpy()
         for start in range(0, len(aligned), 32)
@@ -124,8 +109,8 @@ def test_lfw_is_as_accurate_as_with_the_file(
     served = ServedMobileFaceNet.open(
         model_paths[DEFAULT_EMBEDDER], EMBEDDER, EngineOptions(backend=Backend.OPENVINO)
     ).embed(aligned)
-    with_torch = evaluate(folds, dict(zip(seen, templates, strict=True)), len(paths))
-    with_engine = evaluate(folds, dict(zip(seen, served, strict=True)), len(paths))
+    with_torch = evaluate(lfw.folds, dict(zip(lfw.faces, templates, strict=True)), photos)
+    with_engine = evaluate(lfw.folds, dict(zip(lfw.faces, served, strict=True)), photos)
     assert with_torch.accuracy == pytest.approx(with_engine.accuracy, abs=5e-4)
     assert with_torch.accuracy >= 0.9915, "99.35 +- 0.42 % over ten folds is on record; five are here"
 

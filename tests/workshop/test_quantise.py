@@ -14,15 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from pipeline.align import align_faces
 from pipeline.engine import Backend, Device, EngineOptions, Precision, open_engine
 from pipeline.graph import Preprocessing
 from pipeline.mobilefacenet import MobileFaceNet
-from pipeline.photo import load_photo
-from streams.picture import ArrayPicture
+from tests.workshop.lfw import Lfw, aligned, photos_of
 from tests.workshop.test_equalise import outputs, pictures, tiny
-from vidface.assemble import photo_reader
-from vidface.evaluation.lfw import Pair, central_face, evaluate, read_pairs
+from vidface.evaluation.lfw import evaluate
 from weights.errors import BadTrainingData, UnreadableCheckpoint, WorkshopError
 from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, load_manifest
 from weights.workshop.quantise import Quantised, calibrate, quantise, quantised_layers
@@ -299,18 +296,6 @@ def embedder(
     )
 
 
-def aligned(paths: list[Path]) -> dict[Path, NDArray[np.uint8]]:
-    reader = photo_reader()
-    found = {}
-    for path in paths:
-        photo = load_photo(path)
-        (faces,) = reader.detect([photo])
-        if len(faces):
-            row = central_face(faces, (photo.shape[1], photo.shape[0]))
-            found[path] = align_faces(ArrayPicture(photo), faces.landmarks_xy[[row]])[0]
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_embedder_in_the_product(model_paths: Mapping[str, Path], real_data: Path, tmp_path: Path) -> None:
@@ -333,20 +318,16 @@ def test_the_embedder_in_the_product(model_paths: Mapping[str, Path], real_data:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_lfw_stays_near_the_float_models(model_paths: Mapping[str, Path], real_data: Path, tmp_path: Path) -> None:
+def test_lfw_stays_near_the_float_models(lfw: Lfw, model_paths: Mapping[str, Path], tmp_path: Path) -> None:
     """Calibrated on the photos of the first two folds, tested on the pairs of the others; float has 99.4 % there.
 
     Learning, which adds a little, is left out here: it takes minutes.
     """
-    folds = read_pairs(real_data / "lfw" / "pairs.txt", real_data / "lfw" / "images")
-
-    def photos(pairs: list[Pair]) -> list[Path]:
-        return sorted({photo for pair in pairs for photo in (pair.first, pair.second)})
-
-    crops = aligned(photos([pair for fold in folds[:2] for pair in fold]))
-    faces = aligned(photos([pair for fold in folds[2:] for pair in fold]))
-    made = embedder(model_paths, tmp_path / "int8.onnx", np.stack(list(crops.values())[:400]), steps=0, leave=0)
+    calibration = [lfw.faces[photo] for photo in photos_of(lfw.folds[:2]) if photo in lfw.faces][:400]
+    tested = photos_of(lfw.folds[2:])
+    faces = {photo: lfw.faces[photo] for photo in tested if photo in lfw.faces}
+    made = embedder(model_paths, tmp_path / "int8.onnx", np.stack(calibration), steps=0, leave=0)
     spec = load_manifest().model(DEFAULT_EMBEDDER)
     templates = MobileFaceNet.open(made.path, spec).embed(np.stack(list(faces.values())))
-    result = evaluate(folds[2:], dict(zip(faces, templates, strict=True)), len(faces))
+    result = evaluate(lfw.folds[2:], dict(zip(faces, templates, strict=True)), len(tested))
     assert result.accuracy >= 0.99

@@ -95,7 +95,7 @@ def bench(
     ] = 500.0,
     against: Annotated[
         Against | None,
-        typer.Option("--against", help="Run the plain loop that one would write, in turns with the service."),
+        typer.Option("--against", help="Run the plain loop that one would write, never quantised, in turns."),
     ] = None,
     rounds: Annotated[
         int | None,
@@ -126,7 +126,7 @@ def bench(
 
     Recordings are measured beside their floors, decoding alone and detection alone; the events are first checked to be
     those that `vidface serve` publishes for the same clips. Live cameras are measured by how many of the wanted
-    detections come, and by the age of decisions.
+    detections come, and by the age of decisions. 'vidface bench models' compares models.
     """
     from vidface.evaluation import saved
     from vidface.evaluation.bench import BenchOptions, Mode

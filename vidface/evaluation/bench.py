@@ -132,6 +132,7 @@ def _described(mode: Mode, config: Config, options: BenchOptions) -> Mapping[str
         **{name: value for name, value in asdict(options).items() if name not in unheeded},
         "streams": len(config.cameras),
         "canvas": list(config.detector.canvas),
+        "models": {"detector": config.detector.model, "embedder": config.embedder.model},
         "decode_threads": config.cameras[0].decode_threads,
         "max_batch": max_batch(config),
     }
@@ -160,7 +161,7 @@ def _against_loop(config: Config, models: Models, options: BenchOptions, told: T
     min_shots = identify_options(config)(0).min_shots
     found = agreement(loops[0], served[0].faces_by_frame, events, min_shots)
     check_agreement(found)
-    return loop_figures(loops, [run.throughput for run in served], found, loop.engines)
+    return loop_figures(loops, [run.throughput for run in served], found, models=loop.models, engines=loop.engines)
 
 
 def _live(config: Config, models: Models, *, cameras: int, seconds: float, name: str, told: Told) -> LiveRun:

@@ -49,7 +49,12 @@ def recorded_figures(result: BenchResult, *, streams: int) -> Figures:
 
 
 def loop_figures(
-    loops: Sequence[LoopRun], ours: Sequence[Throughput], found: Agreement, engines: Mapping[str, str]
+    loops: Sequence[LoopRun],
+    ours: Sequence[Throughput],
+    found: Agreement,
+    *,
+    models: Mapping[str, str],
+    engines: Mapping[str, str],
 ) -> Figures:
     """The figures of the plain loop beside the service, run in turns."""
     loop_fps, our_fps = median(run.fps for run in loops), median(run.fps for run in ours)
@@ -63,6 +68,7 @@ def loop_figures(
         "loop_fps_by_round": [round(run.fps, 1) for run in loops],
         "loop_frames": loops[0].frames,
         "loop_cpu_ms_per_frame": round(1e3 * median(run.cpu_s / run.frames for run in loops), 3),
+        "loop_models": dict(models),
         "loop_engines": dict(engines),
         "outputs": {
             "frames_compared": found.frames,

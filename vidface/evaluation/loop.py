@@ -3,7 +3,7 @@
 OpenCV reads the clip and scales each picture to the detector's canvas, ONNX Runtime finds the faces with its defaults,
 the anchors, the suppression and the alignment are ours, OpenVINO describes every face of every frame with its defaults
 (ONNX Runtime where it is not installed), and FAISS matches each against the same gallery. Nothing is tracked, chosen,
-fused, decided or published.
+fused, decided or published. Where the service runs a quantised model, the loop runs the one that it was made from.
 
 Its outputs are checked against the service's, so that both can be said to do the same job.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pipeline.canvas import Canvas
 from pipeline.engine import Backend, EngineOptions
 from pipeline.events.event import Event
 from pipeline.faces import Faces, U8Image
+from pipeline.graph import is_quantised
 from pipeline.mobilefacenet import MobileFaceNet
 from pipeline.nms import iou_matrix
 from pipeline.retinaface import DetectorOptions, RetinaFace
@@ -37,7 +38,7 @@ from vidface.errors import BadInput
 from vidface.evaluation.outputs import OutputsDiffer
 from vidface.place import GALLERY_FILE
 from weights import store
-from weights.manifest import load_manifest
+from weights.manifest import Manifest, ModelSpec, Task, load_manifest
 
 SAME_IOU = 0.5
 """A face of one run is the other's if their boxes overlap by this."""
@@ -110,23 +111,29 @@ class PlainLoop:
         section = config.detector
         width, height = section.canvas
         backend = Backend.OPENVINO if importlib.util.find_spec("openvino") else Backend.ONNXRUNTIME
+        detector = plain_model(section.model, manifest, _is_int8)
+        embedder = plain_model(config.embedder.model, manifest, _is_int8)
+        self._models = {"detector": detector.name, "embedder": embedder.name}
         self._clip = Path(config.cameras[0].source)
         self._min_face_px = section.min_face_px
         self._detector = RetinaFace.open(
-            store.ensure(section.model),
-            manifest.model(section.model),
+            store.ensure(detector.name),
+            detector,
             DetectorOptions(
                 canvas=Canvas(width=width, height=height), score_threshold=section.threshold, nms_iou=section.nms_iou
             ),
             EngineOptions(backend=Backend.ONNXRUNTIME, device=config.engine.device),
             max_batch=1,
         )
-        self._embedder = MobileFaceNet.open(
-            store.ensure(config.embedder.model), manifest.model(config.embedder.model), EngineOptions(backend=backend)
-        )
+        self._embedder = MobileFaceNet.open(store.ensure(embedder.name), embedder, EngineOptions(backend=backend))
         self._gallery_path = config.data_dir / GALLERY_FILE
-        self._model = manifest.model(config.embedder.model).templates
+        self._model = embedder.templates
         self._options_for = identify_options(config)
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """The models that it runs, by what they do."""
+        return self._models
 
     @property
     def engines(self) -> Mapping[str, str]:
@@ -183,6 +190,28 @@ class PlainLoop:
         matches = gallery.search(templates, 1)
         people = (matches.identity(int(row)) for row in np.flatnonzero(matches.scores[:, 0] >= threshold))
         return {person.name for person in people if person is not None}
+
+
+def plain_model(name: str, manifest: Manifest, is_int8: Callable[[str], bool]) -> ModelSpec:
+    """The model that a person would have run: of a quantised one its source, unless templates can't be compared then.
+
+    Args:
+        name: The service's model.
+        manifest: Of all models.
+        is_int8: Whether a model of a name is quantised.
+    """
+    spec = manifest.model(name)
+    seen = {spec.name}
+    while is_int8(spec.name) and (parent := manifest.models.get(spec.based_on)) is not None:
+        if parent.name in seen or (spec.task is Task.EMBED and parent.templates != spec.templates):
+            break
+        spec = parent
+        seen.add(spec.name)
+    return spec
+
+
+def _is_int8(name: str) -> bool:
+    return is_quantised(store.ensure(name).read_bytes())
 
 
 def agreement(loop: LoopRun, faces_by_frame: Mapping[int, Faces], events: Iterable[Event], min_shots: int) -> Agreement:

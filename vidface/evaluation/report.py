@@ -56,6 +56,7 @@ def _recorded(document: Mapping[str, Any]) -> list[str]:
         bars.append(("plain loop", loop["loop_fps"]))
         rows = zip(loop["loop_fps_by_round"], loop["fps_by_round"], loop["ratio_by_round"], strict=True)
         outputs = loop["outputs"]
+        ran = " and ".join(f"{name} ({loop['loop_engines'][use]})" for use, name in loop["loop_models"].items())
         parts.append(
             page.section(
                 "Against the plain loop, in turns",
@@ -71,7 +72,8 @@ def _recorded(document: Mapping[str, Any]) -> list[str]:
                     f"{100 * outputs['faces_loop_found']:.1f} % of the service's faces and the service "
                     f"{100 * outputs['faces_service_found']:.1f} % of the loop's; both found {outputs['people_both']} "
                     f"enrolled people, the service alone {outputs['people_service_only']}, the loop alone "
-                    f"{outputs['people_loop_only']}. The loop read {loop['loop_frames']} frames a round."
+                    f"{outputs['people_loop_only']}. The loop read {loop['loop_frames']} frames a round and ran "
+                    f"{ran}."
                 ),
             )
         )

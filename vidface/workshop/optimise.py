@@ -49,6 +49,9 @@ COSTS: Final = (0.15, 1.0)
 RESERVE_S: Final = 240.0
 """Of the time, what is kept for quantising and measuring at the end."""
 
+LEAST_S: Final = 30.0
+"""Of learning, however little time there is."""
+
 INT8_LOSS: Final = 0.005
 """How much of F1 int8 may take before layers are left in float for it."""
 
@@ -248,7 +251,7 @@ class _Run:
         if self._kept("distilled") is None:
             known = self._kept("time")
             # What is left of the time is settled once: an interruption does not make it longer.
-            seconds = known["seconds"] if known else max(30.0, self._seconds_left() - RESERVE_S)
+            seconds = known["seconds"] if known else max(LEAST_S, self._seconds_left() - RESERVE_S)
             if known is None:
                 self._keep("time", {"seconds": seconds})
             network, _groups, losses = self._scanned(judge, pictures)

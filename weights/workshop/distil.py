@@ -8,7 +8,6 @@ two templates.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from weights.workshop import checkpoint
 from weights.workshop.mobilefacenet import MobileFaceNet
 from weights.workshop.pictures import prepared
 from weights.workshop.retinaface import RetinaFace
+from weights.workshop.schedule import rate_at
 
 Teacher = Callable[[NDArray[np.uint8]], Sequence[NDArray[Any]]]
 """The full model on raw pictures ``(B, H, W, 3)``: its outputs, in the manifest's order."""
@@ -115,7 +115,7 @@ def distil(
     while (spent := time.monotonic() - begun) < seconds and (options.steps is None or steps < options.steps):
         part = max(spent / seconds, steps / options.steps if options.steps else 0.0)
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * rate_at(part, options.warm_up)
+            group["lr"] = options.learning_rate * rate_at(part, warm_up=options.warm_up)
         if steps % options.reuse == 0 or not pool:
             raw = batch_of(options.batch)
             pictures = torch.from_numpy(prepared(raw, mean=mean, scale=scale))
@@ -158,14 +158,6 @@ def loss_on(
 
 def _wanted(teacher: Teacher, raw: NDArray[np.uint8]) -> list[Tensor]:
     return [torch.from_numpy(np.asarray(each, np.float32)) for each in teacher(raw)]
-
-
-def rate_at(part: float, warm_up: float) -> float:
-    """The learning rate's factor at a part of the time: a linear rise, then half a cosine to a hundredth."""
-    if part < warm_up:
-        return max(0.01, part / warm_up)
-    fallen = min(1.0, (part - warm_up) / (1 - warm_up))
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 def detector_loss(given: tuple[Tensor, Tensor, Tensor], wanted: Sequence[Tensor]) -> Tensor:

@@ -22,5 +22,21 @@ def rate_factor(step: int, *, steps: int, warmup_steps: int = 0, final: float = 
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    part = min(1.0, (step - warmup_steps) / max(1, steps - 1 - warmup_steps))
-    return final + (1 - final) * (1 + math.cos(math.pi * part)) / 2
+    return _cosine((step - warmup_steps) / max(1, steps - 1 - warmup_steps), final)
+
+
+def rate_at(part: float, *, warm_up: float, final: float = 0.01) -> float:
+    """Likewise at a part of the time, where it is not known how many steps will be made.
+
+    Args:
+        part: From 0 to 1.
+        warm_up: The part of the time in which it rises.
+        final: What it begins and ends at.
+    """
+    if part < warm_up:
+        return max(final, part / warm_up)
+    return _cosine((part - warm_up) / (1 - warm_up), final)
+
+
+def _cosine(part: float, final: float) -> float:
+    return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, part))) / 2

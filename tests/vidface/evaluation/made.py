@@ -127,7 +127,13 @@ def _figures(mode: str) -> dict[str, Any]:
     found = agreement(loops[0], loops[0].faces_by_frame, no_events(), 3)
     return {
         **recorded_figures(result, streams=1),
-        "against_loop": loop_figures(loops, [throughput(90), throughput(110)], found, {"detector": "onnxruntime"}),
+        "against_loop": loop_figures(
+            loops,
+            [throughput(90), throughput(110)],
+            found,
+            models={"detector": "retinaface"},
+            engines={"detector": "onnxruntime"},
+        ),
     }
 
 

@@ -11,8 +11,9 @@ from pipeline.events.event import Event
 from pipeline.events.payload import SightingStage
 from tests.pipeline.events.examples import sighting
 from tests.vidface.evaluation.made import faces, loop_run
-from vidface.evaluation.loop import SAMPLE_EVERY, agreement, check_agreement
+from vidface.evaluation.loop import SAMPLE_EVERY, agreement, check_agreement, plain_model
 from vidface.evaluation.outputs import OutputsDiffer
+from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, Manifest, load_manifest
 
 
 def named(name: str, frame: int) -> Event:
@@ -80,3 +81,28 @@ def test_people(frames_of: dict[str, int], events: list[Event], both: int, loop_
             check_agreement(found)
     else:
         check_agreement(found)
+
+
+def test_the_loop_runs_what_a_quantised_model_was_made_from() -> None:
+    shipped = load_manifest()
+    detector, embedder = shipped.model(DEFAULT_DETECTOR), shipped.model(DEFAULT_EMBEDDER)
+    made = [
+        replace(detector, name="pruned", based_on=detector.name),
+        replace(detector, name="pruned-int8", based_on="pruned"),
+        replace(detector, name="optimised-int8", based_on=detector.name),
+        replace(embedder, name="int8", based_on=embedder.name, templates_of=embedder.name),
+        replace(embedder, name="trained-int8", based_on=embedder.name),
+        replace(detector, name="again-int8", based_on="again-int8"),
+    ]
+    manifest = Manifest(models={**shipped.models, **{spec.name: spec for spec in made}}, artifacts=shipped.artifacts)
+
+    def plain(name: str) -> str:
+        return plain_model(name, manifest, lambda each: each.endswith("int8")).name
+
+    assert plain(detector.name) == detector.name
+    assert plain("pruned") == "pruned", "who prunes knows another loop"
+    assert plain("pruned-int8") == "pruned"
+    assert plain("optimised-int8") == detector.name
+    assert plain("int8") == embedder.name
+    assert plain("trained-int8") == "trained-int8", "its templates are its own"
+    assert plain("again-int8") == "again-int8"
