@@ -148,8 +148,9 @@ def open_engine(
     """
     options = options or EngineOptions()
     backend, device = choose(options.backend, options.device)
-    model = fold_preprocessing(path, input_name, preprocessing, output_names)
-    if backend is Backend.OPENVINO:
+    on_openvino = backend is Backend.OPENVINO
+    model = fold_preprocessing(path, input_name, preprocessing, output_names, channels_last=on_openvino)
+    if on_openvino:
         return OpenVinoEngine(model, output_names, options, label=path.name)
     return OnnxRuntimeEngine(model, output_names, device, options, input_name=input_name, label=path.name)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -46,7 +46,14 @@ def is_quantised(model: bytes) -> bool:
     return _QUANTISED.search(model) is not None
 
 
-def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing, output_names: Sequence[str]) -> bytes:
+def fold_preprocessing(
+    path: Path,
+    input_name: str,
+    preprocessing: Preprocessing,
+    output_names: Sequence[str],
+    *,
+    channels_last: bool = False,
+) -> bytes:
     """A model with ``(B, H, W, 3)`` uint8 input in place of its ``(B, 3, H, W)`` float32 one.
 
     Args:
@@ -54,6 +61,8 @@ def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing
         input_name: The model's picture input; the new graph's input keeps the name.
         preprocessing: What to fold in.
         output_names: Outputs that the model must have.
+        channels_last: Subtract before transposing. An engine that computes with channels last then leaves the
+            transposition out, a seventh of a pruned detector's time; one that doesn't is slower by as much.
 
     Returns:
         The serialised ONNX model.
@@ -64,7 +73,7 @@ def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing
     """
     try:
         import onnx
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import TensorProto, helper
     except ImportError as error:
         raise EngineMissing(
             "onnx is not installed; install an engine: pip install 'vidface[cpu]' (or 'vidface[gpu]')"
@@ -87,26 +96,12 @@ def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing
     picture = helper.make_tensor_value_info(
         input_name, TensorProto.UINT8, [batch or "batch", height or "height", width or "width", 3]
     )
-    inner = f"{input_name}/prepared"
+    steps, constants = _steps(input_name, preprocessing, channels_last=channels_last)
+    graph.initializer.extend(constants)
     for node in graph.node:
         for position, name in enumerate(node.input):
             if name == input_name:
-                node.input[position] = inner
-    mean = np.asarray(preprocessing.mean, np.float32).reshape(1, 3, 1, 1)
-    graph.initializer.append(numpy_helper.from_array(mean, f"{input_name}/mean"))
-    steps = [
-        helper.make_node("Cast", [input_name], [f"{input_name}/float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", [f"{input_name}/float"], [f"{input_name}/nchw"], perm=[0, 3, 1, 2]),
-    ]
-    if preprocessing.scale == 1.0:
-        steps.append(helper.make_node("Sub", [f"{input_name}/nchw", f"{input_name}/mean"], [inner]))
-    else:
-        graph.initializer.append(
-            numpy_helper.from_array(np.asarray(preprocessing.scale, np.float32), f"{input_name}/scale")
-        )
-        centred = f"{input_name}/centred"
-        steps.append(helper.make_node("Sub", [f"{input_name}/nchw", f"{input_name}/mean"], [centred]))
-        steps.append(helper.make_node("Mul", [centred, f"{input_name}/scale"], [inner]))
+                node.input[position] = steps[-1].output[0]
     nodes = [*steps, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -115,3 +110,23 @@ def fold_preprocessing(path: Path, input_name: str, preprocessing: Preprocessing
     graph.input.extend(kept_inputs)
     del graph.value_info[:]
     return bytes(model.SerializeToString())
+
+
+def _steps(input_name: str, preprocessing: Preprocessing, *, channels_last: bool) -> tuple[list[Any], list[Any]]:
+    """The nodes of preprocessing, each fed by the one before it, and their constants."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    mean = np.asarray(preprocessing.mean, np.float32).reshape((1, 1, 1, 3) if channels_last else (1, 3, 1, 1))
+    constants = {"Sub": mean}
+    if preprocessing.scale != 1.0:
+        constants["Mul"] = np.asarray(preprocessing.scale, np.float32)
+    operators = ["Cast", *constants]
+    operators.insert(len(operators) if channels_last else 1, "Transpose")
+    attributes: dict[str, dict[str, Any]] = {"Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [0, 3, 1, 2]}}
+    given, nodes = input_name, []
+    for operator in operators:
+        more = [f"{input_name}/{operator}/constant"] if operator in constants else []
+        made = f"{input_name}/{operator}"
+        nodes.append(helper.make_node(operator, [given, *more], [made], **attributes.get(operator, {})))
+        given = made
+    return nodes, [numpy_helper.from_array(value, f"{input_name}/{name}/constant") for name, value in constants.items()]

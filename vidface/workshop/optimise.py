@@ -125,7 +125,7 @@ class _Run:
         details: dict[str, Any] = {}
         met = self._speedup(quick, candidates[0].name) >= self._goal.speedup
         if not met or judge.agreement(first, choose).f1 < self._goal.keep:
-            found = self._searched(judge, pictures, choose)
+            found = self._searched(judge, pictures, choose, candidates[0])
             learnt = self._distilled(judge, pictures, found["widths"])
             candidates += [learnt, self._quantised(judge, pictures, choose, learnt)]
             details = {"scan": self._kept("scan"), "search": found, "distillation": self._kept("distilled")}
@@ -189,8 +189,12 @@ class _Run:
         ]
         return network, groups, losses
 
-    def _searched(self, judge: Judge, pictures: Pictures, exam: Exam) -> dict[str, Any]:
-        """How narrow the network must be for the speed, by measuring narrowed ones that have learnt nothing."""
+    def _searched(self, judge: Judge, pictures: Pictures, exam: Exam, full: Candidate) -> dict[str, Any]:
+        """How narrow the network must be for the speed, by measuring narrowed ones that have learnt nothing.
+
+        They see faces everywhere, so they are measured without taking any apart. What that takes is added from `full`,
+        whose outputs have the same form.
+        """
         from weights.workshop.prune import multiplications, plan, prune
 
         known = self._kept("search")
@@ -210,11 +214,17 @@ class _Run:
             candidate = self._quantised(
                 judge, pictures, exam, self._exported(judge, pictures, narrow, "probe"), final=False
             )
-            # It has learnt nothing and sees faces everywhere: taking those apart is no part of its speed.
             timings = self._timings(
-                judge, exam, {"probe": judge.open(candidate.path, candidate.spec, score_threshold=1.0)}
+                judge,
+                exam,
+                {
+                    "probe": judge.open(candidate.path, candidate.spec, score_threshold=1.0),
+                    "full": judge.open(full.path, full.spec),
+                    "full without faces": judge.open(full.path, full.spec, score_threshold=1.0),
+                },
             )
-            speedup = self._speedup(timings, "probe")
+            taken_apart_ms = timings["full"].median_ms - timings["full without faces"].median_ms
+            speedup = timings[BASELINE].median_ms / (timings["probe"].median_ms + max(0.0, taken_apart_ms))
             probe = {
                 "cost": made.cost,
                 "speedup": speedup,
