@@ -52,6 +52,8 @@ def read_local(path: Path) -> LocalModel:
     file_name = table.text("file")
     if Path(file_name).name != file_name:
         raise table.wrong("file", "the name of a file beside this one, without a folder")
+    if not file_name.endswith(".onnx"):
+        raise table.wrong("file", "an ONNX file; other forms are exported for other programs, and are not read here")
     sha256 = table.text("sha256", pattern=SHA256)
     spec = read_model(name, table, artifact="", member=file_name, sha256=sha256, converter=Converter.LOCAL)
     return LocalModel(spec=spec, path=path.with_name(file_name))

@@ -19,6 +19,8 @@ from weights.table import Table
 
 DEFAULT_DETECTOR: Final = "retinaface-mobilenet0.25"
 DEFAULT_EMBEDDER: Final = "mobilefacenet-192"
+SHORT_NAMES: Final = MappingProxyType({"retinaface-mnet025": DEFAULT_DETECTOR, "mobilefacenet": DEFAULT_EMBEDDER})
+"""Of shipped models, which commands take as well."""
 
 _SHIPPED: Final = Path(__file__).with_name("manifest.toml")
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -233,10 +235,13 @@ class Manifest:
     artifacts: Mapping[str, Artifact]
 
     def model(self, name: str) -> ModelSpec:
-        """The model of this name; `UnknownWeights`, with the legal names, where there is none."""
+        """The model of this name, or of a short one; `UnknownWeights`, with the legal names, where there is none."""
+        name = SHORT_NAMES.get(name, name)
         if name in self.models:
             return self.models[name]
-        raise UnknownWeights(f"no model {name!r} in the manifest; it has: {', '.join(self.models)}")
+        raise UnknownWeights(
+            f"no model {name!r} here; there are: {', '.join(self.models)}. 'vidface weights import' brings in others"
+        )
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of this name; `UnknownWeights`, with the legal names, where there is none."""

@@ -69,6 +69,14 @@ def test_the_shipped_detector() -> None:
     assert spec.sha256 == "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
 
 
+def test_short_names() -> None:
+    manifest = load_manifest()
+    assert manifest.model("retinaface-mnet025") is manifest.model("retinaface-mobilenet0.25")
+    assert manifest.model("mobilefacenet") is manifest.model("mobilefacenet-192")
+    with pytest.raises(UnknownWeights, match=r"no model 'mine' here; there are: retinaface-mobilenet0\.25"):
+        manifest.model("mine")
+
+
 def test_the_shipped_embedder() -> None:
     spec = load_manifest().model(DEFAULT_EMBEDDER)
     assert spec.task is Task.EMBED

@@ -61,10 +61,15 @@ def test_a_detector_is_trained_imported_and_exported(
     for form, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
         exported = answer(capsys, "export", "mine", "--output", tmp_path / form, "--format", form, "--data", photos)
         assert (tmp_path / form / f"mine{suffix}").is_file(), exported
+    refused = answer(capsys, "import", tmp_path / "openvino" / "model.toml", "--name", "xml", status=1)
+    assert "ONNX" in str(refused["error"])
+    refused = answer(capsys, "import", tmp_path / "onnx" / "mine.onnx", "--name", "mine", status=2)
+    assert "there is a model of that name" in str(refused["error"])
     again = read_and_check(tmp_path / "onnx" / "model.toml")
     assert again.spec.mean == load_manifest().model("mine").mean
     answer(capsys, "import", tmp_path / "onnx" / "mine.onnx", "--name", "back")
     assert ensure("back").read_bytes() == ensure("mine").read_bytes()
+    assert set(load_manifest().models) == {DEFAULT_DETECTOR, DEFAULT_EMBEDDER, "mine", "back"}
     refused = answer(capsys, "train-detector", labelled, "--output", run, *options, status=1)
     assert "resume" in str(refused["error"])
 
@@ -92,6 +97,24 @@ def test_the_pulled_detector_is_quantised_in_its_fastest_form(
     assert (spec.based_on, spec.output_form) == (DEFAULT_DETECTOR, OutputForm.CELLS)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_an_embedder_learns_from_whole_photos(
+    cache: Path, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = sorted(each for each in (real_data / "lfw" / "images").iterdir() if len(list(each.iterdir())) > 2)[:3]
+    for person in people:
+        (tmp_path / "people" / person.name).mkdir(parents=True)
+        for photo in sorted(person.iterdir())[:3]:
+            (tmp_path / "people" / person.name / photo.name).symlink_to(photo)
+    words = ("--output", tmp_path / "run", "--minutes", 0.05, "--batch", 4)
+    made = answer(capsys, "train-embedder", tmp_path / "people", "--align", *words)
+    assert made["steps"]
+    faces = sorted((tmp_path / "run" / "faces").glob("*/*.png"))
+    assert len(faces) == 9
+    assert load_photo(faces[0]).shape == (112, 112, 3)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -102,10 +125,12 @@ def test_the_pulled_detector_is_quantised_in_its_fastest_form(
         (("quantise", DEFAULT_EMBEDDER, "--data", "nowhere"), "nowhere"),
         (("quantise", DEFAULT_EMBEDDER, "--data", ".", "--name", DEFAULT_EMBEDDER), "another --name"),
         (("import", "nowhere.pth", "--name", "x"), "nowhere.pth"),
-        (("import", "nowhere.onnx", "--name", "x"), "model.toml"),
+        (("import", ".", "--name", "x"), "neither a PyTorch checkpoint nor an ONNX file"),
+        (("import", "nowhere.onnx", "--name", "x"), "nowhere.onnx"),
+        (("import", "lone.onnx", "--name", "x"), "model.toml"),
         (("train-detector", "nowhere.txt", "--output", "out"), "nowhere.txt"),
         (("train-embedder", "nowhere", "--output", "out"), "nowhere"),
-        (("train-detector", "x.txt", "--output", "out", "--start", "elsewhere"), "elsewhere"),
+        (("train-detector", "lone.onnx", "--output", "out", "--start", "elsewhere"), "elsewhere"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )
@@ -117,6 +142,7 @@ def test_bad_input_is_told(
     said: str,
 ) -> None:
     monkeypatch.chdir(cache.parent)
+    Path("lone.onnx").write_bytes(b"without a model.toml beside it")
     assert main(["weights", *words]) in {1, 2}
     out, err = capsys.readouterr()
     assert out == ""

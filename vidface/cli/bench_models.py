@@ -147,15 +147,22 @@ def _models(names: Sequence[str], added: Sequence[Path]) -> tuple[list[Candidate
     """The models to compare, and all that are at hand."""
     from vidface.evaluation.candidates import ready_models
     from weights import store
+    from weights.manifest import SHORT_NAMES
 
-    known = {model.name: model for model in ready_models(added)}
-    wanted = [name for part in names for name in part.split(",")]
+    for path in added:
+        if path.suffix.lower() == ".onnx":
+            raise UsageError(f"--add {path}: give its model.toml, which says how it is fed")
+    ready = ready_models(added)
+    known = {model.name: model for model in ready}
+    wanted = [SHORT_NAMES.get(name, name) for part in names for name in part.split(",")]
     for name in wanted:
         if name not in known:
             store.verify(name)  # it is unknown, not pulled, or damaged: it says which, and what to do
             raise UsageError(f"{name}: not a detector or an embedder; legal are {', '.join(known) or 'none'}")
     if not known:
         raise UsageError("no model is installed; vidface weights pull fetches the default ones")
+    if wanted:
+        wanted += [model.name for model in ready[len(ready) - len(added) :]]
     return [known[name] for name in dict.fromkeys(wanted)] or list(known.values()), known
 
 

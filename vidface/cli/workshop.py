@@ -17,8 +17,6 @@ from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, Task, load_mani
 from weights.store import default_cache_dir
 
 NEEDED = ("torch", "torchvision", "torch_pruning", "nncf", "onnxscript")
-ALIASES = {"retinaface-mnet025": DEFAULT_DETECTOR, "mobilefacenet": DEFAULT_EMBEDDER}
-"""Short names of the shipped models, which these commands take as well."""
 
 
 class Format(StrEnum):
@@ -95,6 +93,7 @@ def optimise(
     Interrupted, the same command goes on where it was. If the goal is not met, it says what was reached, registers
     nothing, and ends with exit status 1; the default stays what it is in either case.
     """
+    _there(data)
     _require()
     from vidface.evaluation.saved import write_text
     from vidface.workshop.goal import Goal, Told
@@ -102,7 +101,7 @@ def optimise(
     from vidface.workshop.report import as_html
 
     model = _known(model)
-    name = _new_name(name or f"{model}-fast")
+    name = _new_name(name or f"{model}-fast", of=Task.DETECT)
     work_dir = work_dir or default_cache_dir() / "workshop" / name
     goal = Goal(speedup=speedup, keep=keep, minutes=minutes, canvas=parse_canvas(canvas), seed=seed)
     with progress() as bar:
@@ -166,14 +165,15 @@ def quantise(
 ) -> None:
     """Make the int8 version of a model: one file for OpenVINO, ONNX Runtime and TensorRT.
 
-    The layers that hurt most are left in float. An embedder's templates can be compared with those of its source: a
-    gallery stays as it is.
+    Of a detector the layers that hurt most are left in float. An embedder learns what rounding lost, for some minutes;
+    its templates can be compared with those of its source: a gallery stays as it is.
     """
+    _there(data)
     _require()
     from vidface.workshop.quantise import quantise_model
 
     model = _known(model)
-    name = _new_name(name or f"{model}-int8")
+    name = _new_name(name or f"{model}-int8", of=load_manifest().model(model).task)
     with progress() as bar:
         task = bar.add_task(f"quantising {model}", total=None)
         made = quantise_model(
@@ -218,17 +218,32 @@ def import_weights(
 ) -> None:
     """Bring a model from elsewhere: convert a checkpoint, compare it with its source, and register it."""
     name = _new_name(name)
-    if file.suffix.lower() in {".onnx", ".toml"}:
-        value = _import_onnx(file, name)
+    _there(file)
+    from_onnx = file.suffix.lower() in {".onnx", ".toml"}
+    if from_onnx:
+        value = _import_onnx(file, name, data)
+    elif file.is_dir() or file.suffix.lower() in {".tflite", ".xml"}:
+        raise UsageError(f"{file}: neither a PyTorch checkpoint nor an ONNX file")
     else:
         _require()
         value = _import_checkpoint(file, name, architecture, data)
-    show(value, lambda: say(f"{value['name']}: {value['path']}"), as_json=as_json)
+    made = f"{value['name']}: {value['path']}"
+    show(value, lambda: _say_made(made, value["max_error"], engines=from_onnx), as_json=as_json)
 
 
-def _import_onnx(file: Path, name: str) -> dict[str, Any]:
+def _say_made(what: str, max_error: float | None, *, engines: bool) -> None:
+    say(what)
+    if max_error is not None:
+        between = "between ONNX Runtime's and OpenVINO's outputs" if engines else "of an output from its source's"
+        say(f"largest difference {between}: {max_error:.2g}")
+
+
+def _import_onnx(file: Path, name: str, data: Path | None) -> dict[str, Any]:
     from dataclasses import replace
 
+    from vidface.workshop.exporting import engines_differ
+    from vidface.workshop.network import real_pictures
+    from vidface.workshop.pictures import open_pictures
     from weights.local import FILE_NAME, read_and_check
     from weights.local import register as register_file
 
@@ -239,6 +254,8 @@ def _import_onnx(file: Path, name: str) -> dict[str, Any]:
             "one beside what it exports, to begin from"
         )
     model = read_and_check(manifest)
+    sample = real_pictures(open_pictures(data) if data is not None else None, model.spec)
+    error = engines_differ(model.path, model.spec, sample)  # it opens, and is what its manifest says
     like = replace(model.spec, name=model.spec.based_on or model.spec.name)
     made = register_file(
         model.path,
@@ -248,7 +265,7 @@ def _import_onnx(file: Path, name: str) -> dict[str, Any]:
         accuracy=model.spec.accuracy,
         same_templates=bool(model.spec.templates_of),
     )
-    return {"name": made.spec.name, "path": made.path, "max_error": None}
+    return {"name": made.spec.name, "path": made.path, "max_error": error}
 
 
 def _import_checkpoint(file: Path, name: str, architecture: Architecture, data: Path | None) -> dict[str, Any]:
@@ -287,11 +304,15 @@ def export(
     if form is Format.TORCH:
         _require()
     made = export_model(_known(model), form.value, output, data)
-    show(made, lambda: say("\n".join(str(path) for path in made["paths"])), as_json=as_json)
+    paths = "\n".join(str(path) for path in made["paths"])
+    show(made, lambda: _say_made(paths, made["max_error"], engines=form is not Format.TORCH), as_json=as_json)
 
 
 def train_detector(
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="WIDER FACE annotations with landmarks: label.txt.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(metavar="LABELS", help="label.txt: '# PICTURE', then a line a face: x y w h, 5 x (x y 0), 0."),
+    ],
     *,
     output: OutputOption,
     images: Annotated[
@@ -316,6 +337,7 @@ def train_detector(
 
     Under torchrun each process takes its part of every batch.
     """
+    _there(labels)
     _require()
     from vidface.workshop.training import train_detector as run
 
@@ -326,7 +348,7 @@ def train_detector(
             output,
             images=images,
             validation=validation,
-            start=ALIASES.get(start, start),
+            start=start,
             minutes=minutes,
             batch=batch,
             size_px=size,
@@ -343,6 +365,9 @@ def train_embedder(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Aligned 112x112 faces, a folder for each person.")],
     *,
     output: OutputOption,
+    align: Annotated[
+        bool, typer.Option("--align", help="FOLDER has whole photos: first cut out the middle face, into --output.")
+    ] = False,
     start: Annotated[
         str, typer.Option("--start", metavar="FROM", help="A pulled model, a checkpoint, or 'nothing' to begin anew.")
     ] = DEFAULT_EMBEDDER,
@@ -354,6 +379,7 @@ def train_embedder(
     as_json: JsonOption = False,
 ) -> None:
     """Train or fine-tune a MobileFaceNet with ArcFace on faces sorted by person."""
+    _there(folder)
     _require()
     from vidface.workshop.training import train_embedder as run
 
@@ -362,7 +388,8 @@ def train_embedder(
         lambda told: run(
             folder,
             output,
-            start=ALIASES.get(start, start),
+            align=align,
+            start=start,
             minutes=minutes,
             batch=batch,
             learning_rate=learning_rate,
@@ -403,12 +430,22 @@ def _require() -> None:
 
 
 def _known(model: str) -> str:
-    name = ALIASES.get(model, model)
-    load_manifest().model(name)
-    return name
+    return load_manifest().model(model).name
 
 
-def _new_name(name: str) -> str:
-    if name in load_manifest().models and not load_manifest().models[name].based_on:
+def _new_name(name: str, *, of: Task | None = None) -> str:
+    """A name that may be given; a model `of` a task may take the place of an older one of the same task."""
+    there = load_manifest().models.get(name)
+    if there is not None and not there.based_on:
         raise UsageError(f"{name}: this program ships a model of that name; give another --name")
+    if there is not None and there.task is not of:
+        raise UsageError(
+            f"{name}: there is a model of that name; give another --name, or vidface weights remove {name}"
+        )
     return name
+
+
+def _there(path: Path) -> None:
+    """Raise before anything is asked for, torch above all, unless there is something to work on."""
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder")

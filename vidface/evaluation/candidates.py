@@ -73,7 +73,9 @@ def ready_models(added: Iterable[Path] = ()) -> tuple[Candidate, ...]:
     for file in added:
         local = read_and_check(file)
         if local.spec.name in found and found[local.spec.name].path.resolve() != local.path.resolve():
-            raise BadInput(f"{file}: there is another model of the name {local.spec.name}; give yours its own")
+            raise BadInput(
+                f"{file}: there is another model of the name {local.spec.name}; change the name in this file"
+            )
         found[local.spec.name] = candidate(local.spec, local.path)
     return tuple(found.values())
 

@@ -41,6 +41,8 @@ MEASURED: Final = (
     "outputs are in the time. Scaling to the canvas and aligning are the same for all, and not in it."
 )
 
+_NONE: Final = "no model is of a precision that is asked for; int8 is for what 'vidface weights quantise' made"
+
 _PACKAGES: Final = ("vidface", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
 
@@ -142,7 +144,7 @@ class _Comparison:
                 timed = step(timed, refused)
         if not timed:
             reasons = "; ".join(f"{line}: {reason}" for line, reason in refused)
-            raise BadInput(f"nothing can be compared here: {reasons or 'no model is of a precision that is asked for'}")
+            raise BadInput(f"nothing can be compared here: {reasons or _NONE}")
         return timed, refused
 
     def outputs(self, timed: Sequence[_Timed]) -> Mapping[Line, Outputs]:

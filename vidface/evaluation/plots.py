@@ -224,20 +224,24 @@ def tradeoff(rows: Sequence[Mapping[str, Any]], *, accuracy: str) -> str:
         rows: ``model``, ``engine``, ``precision``, ``ms`` and ``accuracy`` of each line.
         accuracy: What the accuracy is.
     """
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(row["model"] for row in rows), start=1)}
     with _figure(3.6) as (figure, axes):
         for row in rows:
+            number = numbers[row["model"]]
+            axes.annotate(str(number), (row["ms"], row["accuracy"]), (5, 4), textcoords="offset points", fontsize=8.5)
             axes.scatter(
                 row["ms"],
                 row["accuracy"],
                 s=52,
                 marker=_MARKERS.get(row["engine"], "o"),
                 color=PRECISIONS.get(row["precision"], RED),
-                label=f"{row['model']}, {row['engine']} {row['precision']}",
+                label=f"{number}  {row['model']}, {row['engine']} {row['precision']}",
                 zorder=3,
             )
         lowest, highest = min(row["accuracy"] for row in rows), max(row["accuracy"] for row in rows)
         room = max(0.15 * (highest - lowest), 0.01)
-        axes.set_ylim(lowest - room, highest + room)
+        most = 1.0 if highest <= 1 else 100.0  # of a part, or of a percentage
+        axes.set_ylim(lowest - room, min(highest + room, most + 0.2 * room))
         axes.set_xlim(0, 1.15 * max(row["ms"] for row in rows))
         axes.set(xlabel="mean latency of one, ms", ylabel=accuracy)
         axes.ticklabel_format(axis="y", useOffset=False)

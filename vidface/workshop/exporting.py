@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.engine import Backend, Device, EngineOptions, Precision, open_engine
-from pipeline.graph import Preprocessing
+from pipeline.faces import U8Image
+from pipeline.graph import Preprocessing, is_quantised
 from vidface.workshop.judge import raw_outputs
 from vidface.workshop.network import EXPORT_CANVAS, pulled_network, real_pictures
 from vidface.workshop.pictures import open_pictures
@@ -22,6 +23,9 @@ from weights.manifest import Converter, Measurement, ModelSpec, load_manifest
 
 ENGINE_TOLERANCE = 2e-3
 """The largest difference that another engine's float32 may make to an output."""
+
+INT8_TOLERANCE = 0.25
+"""Likewise of a quantised file, where a value that one engine rounds up and the other down goes through all layers."""
 
 
 def export_model(model: str, form: str, output: Path, data: Path | None) -> dict[str, Any]:
@@ -58,22 +62,31 @@ def export_model(model: str, form: str, output: Path, data: Path | None) -> dict
     onnx_file = stem.with_name(f"{model}.onnx")
     shutil.copyfile(source, onnx_file)
     paths = [onnx_file]
-    wanted = raw_outputs(source, spec, backend=Backend.ONNXRUNTIME)(sample)
+    error = engines_differ(source, spec, sample)
     if form == "openvino":
         from pipeline.engine import save_openvino
 
         paths = save_openvino(source, stem.with_name(f"{model}.xml"))
         onnx_file.unlink()
-    given = raw_outputs(paths[0] if form == "onnx" else source, spec, backend=Backend.OPENVINO)(sample)
-    error = max(float(np.abs(first - second).max()) for first, second in zip(wanted, given, strict=True))
-    scale = max(1.0, *(float(np.abs(each).max()) for each in wanted))
-    if not error <= ENGINE_TOLERANCE * scale:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        raise ExportDiffers(f"{paths[0]}: differs from its source by {error:.3g}; the files were deleted")
     manifest = output / FILE_NAME
     manifest.write_text(as_toml(_described(spec, paths[0], error)), encoding="utf-8")
     return {"model": model, "format": form, "paths": [*paths, manifest], "max_error": error}
+
+
+def engines_differ(file: Path, spec: ModelSpec, sample: U8Image) -> float:
+    """How much the outputs of a file differ at most between ONNX Runtime and OpenVINO, on some raw pictures.
+
+    Raises:
+        ExportDiffers: By too much.
+        ModelMismatch: It can't be read, or is not what its spec says.
+    """
+    wanted, given = (raw_outputs(file, spec, backend=each)(sample) for each in (Backend.ONNXRUNTIME, Backend.OPENVINO))
+    error = max(float(np.abs(first - second).max()) for first, second in zip(wanted, given, strict=True))
+    scale = max(1.0, *(float(np.abs(each).max()) for each in wanted))
+    tolerance = INT8_TOLERANCE if is_quantised(file.read_bytes()) else ENGINE_TOLERANCE
+    if not error <= tolerance * scale:
+        raise ExportDiffers(f"{file}: the engines' outputs differ by {error:.3g}; it can't be trusted on either")
+    return error
 
 
 def _described(spec: ModelSpec, path: Path, error: float) -> ModelSpec:

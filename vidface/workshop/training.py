@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+
+from pipeline.canvas import DEFAULT_CANVAS
+from pipeline.photo import load_photo
 from vidface.errors import BadInput
 from vidface.workshop.network import pulled_network
-from weights.manifest import load_manifest
+from weights.manifest import SHORT_NAMES, load_manifest
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 
@@ -75,6 +79,7 @@ def train_embedder(
     folder: Path,
     output: Path,
     *,
+    align: bool,
     start: str,
     minutes: float,
     batch: int,
@@ -83,22 +88,47 @@ def train_embedder(
     seed: int,
     on_step: OnStep,
 ) -> dict[str, Any]:
-    """Train an embedder; see `weights.workshop.train_embedder` and, for the arguments, `train_detector`."""
+    """Train an embedder; see `weights.workshop.train_embedder` and, for the other arguments, `train_detector`.
+
+    With `align` the folders hold whole photos: the face nearest to the middle of each is cut out first, into the folder
+    ``faces`` of `output`, and photos without a face are left out.
+    """
     from weights.workshop.identities import read_identities
     from weights.workshop.plan import Plan
     from weights.workshop.train_embedder import EmbedderTraining
     from weights.workshop.train_embedder import train_embedder as train
 
     network = _start(start, {"nothing": _random_embedder})
+    if align:
+        folder = _aligned(folder, output / "faces")
     options = EmbedderTraining(plan=Plan(minutes=minutes, batch_size=batch, learning_rate=learning_rate, seed=seed))
     return _told(
         train(network, read_identities(folder), options=options, out_dir=output, on_step=on_step, resume=resume)
     )
 
 
+def _aligned(folder: Path, target: Path) -> Path:
+    """The same folders with aligned faces in place of photos; those that are there from an earlier run are kept."""
+    from vidface.evaluation.models_data import aligned_subject, aligner
+    from weights.workshop.identities import read_identities
+
+    detector = aligner(DEFAULT_CANVAS, 0)
+    people = read_identities(folder)
+    for path, person in zip(people.paths, people.people, strict=True):
+        made = target / people.names[person] / f"{path.name}.png"
+        if made.exists():
+            continue
+        faces = aligned_subject(load_photo(path), detector)
+        if len(faces):
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(cv2.imencode(".png", faces[0])[1].tobytes())
+    return target
+
+
 def _start(start: str, makers: Mapping[str, Callable[[str], Any]]) -> Any:
     if start in makers:
         return makers[start](start)
+    start = SHORT_NAMES.get(start, start)
     if start in load_manifest().models:
         return pulled_network(start)
     path = Path(start)

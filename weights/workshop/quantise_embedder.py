@@ -41,10 +41,11 @@ MEASURED_ON: Final = 128
 LEAST_FACES: Final = 32
 RANKED_ON: Final = 48
 """Faces by which it is found out which layers cost most."""
-LEFT_IN_FLOAT: Final = 3
-"""Layers. Measured on two busy cores without VNNI at batch 8: three cost up to 6 % of the speed, six about 17 %."""
-STEPS: Final = 150
-"""Of training, of 16 faces each."""
+LEFT_IN_FLOAT: Final = 0
+"""Layers. Measured on two busy cores without VNNI at batch 8: three cost up to 6 % of the speed, six about 17 %;
+learning for longer gives as much."""
+STEPS: Final = 600
+"""Of training, of 16 faces each: some minutes. The mean cosine similarity is 0.9982 after 150, 0.9984 after 600."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

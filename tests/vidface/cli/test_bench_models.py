@@ -89,7 +89,7 @@ def test_quantised_ones_join_from_elsewhere(
     labels = tmp_path / "label.txt"
     # One box for each photo in LFW's middle, where its subjects are: about right is enough to be found.
     labels.write_text("".join(f"# {path.name}\n80 65 90 120\n" for path in sorted(photos_of_faces.glob("*.jpg"))))
-    chosen = ("--models", f"{DEFAULT_DETECTOR},{DEFAULT_DETECTOR}-int8", "--add", added, "--engines", "onnxruntime")
+    chosen = ("--models", "retinaface-mnet025", "--add", added, "--engines", "onnxruntime")
     data = ("--data", photos_of_faces, "--labels", labels)
     done = run("bench", "models", *chosen, *QUICK, *data, "--batch", "1", "--json")
     assert done.status == 0, done.err
@@ -157,6 +157,7 @@ def test_it_explains_itself_and_leaves_clips_alone(run: RunCommand) -> None:
         pytest.param(("--models", "nobody"), "no model or artifact 'nobody'", id="unknown-model"),
         pytest.param(("--models", "photos-group"), "not a detector or an embedder", id="photos"),
         pytest.param(("--add", "gone.toml"), "gone.toml", id="no-manifest"),
+        pytest.param(("--add", "model.onnx"), "give its model.toml", id="no-toml"),
     ],
 )
 def test_what_cannot_be_is_refused(
