@@ -214,7 +214,7 @@ def choose_face(name: str, described: DescribedFaces, rule: EnrolRule) -> int:
         raise PhotoRefused(
             "turned_away",
             name,
-            f"the face is turned {abs(yaw):.0f} degrees to the side; at most {rule.max_yaw_deg:.0f} will do: "
+            f"the face is turned {abs(yaw):.1f} degrees to the side; at most {rule.max_yaw_deg:.0f} will do: "
             "give a photo from the front",
         )
     if sharp < rule.min_sharpness:

@@ -165,6 +165,11 @@ class Service:
         """Wait until every recording has ended, or the service was stopped; see `Runtime.wait`."""
         return self._runtime.wait(timeout_s)
 
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long sinks may take at the end to deliver what is left."""
+        return self._drain_timeout_s
+
     def stop(self) -> None:
         """Ask everything to end in order. Returns at once; `wait` and leaving the context do the rest."""
         self._runtime.stop()

@@ -156,7 +156,7 @@ def remove(name: str, cache_dir: Path | None = None) -> Path:
     """Delete a local model; the folder that is gone. `UnknownWeights` where there is none of this name."""
     if not _is_local(name, cache_dir):
         names = ", ".join(model.spec.name for model in registered(cache_dir)) or "none"
-        raise UnknownWeights(f"{name}: not a local model; there are: {names}")
+        raise UnknownWeights(f"{name}: only models that were made or imported here can be removed; there are: {names}")
     cache = Cache(default_cache_dir() if cache_dir is None else cache_dir)
     folder = cache.model_dir(name)
     with cache.locked(f"model-{name}", folder):

@@ -104,6 +104,7 @@ def test_without_a_broker_events_are_kept_for_the_next_start(
     assert done.status == 0, done.err
     first = installed.events()
     assert_sound(first)
+    assert "stopping: up to 10 s for kafka to take what waits" in done.err
     assert f"kafka: 0 events delivered, {len(first)} kept for the next start" in done.out
     assert f"jsonl: {len(first)} events delivered" in done.out
     assert "warning: kafka: Kafka at" in done.err

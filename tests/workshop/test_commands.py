@@ -80,6 +80,7 @@ def test_the_pulled_models_as_torch_programs(cache: Path, tmp_path: Path, capsys
     for model in (DEFAULT_DETECTOR, DEFAULT_EMBEDDER):
         made = answer(capsys, "export", model, "--output", tmp_path, "--format", "torch")
         assert (tmp_path / f"{model}.pt2").is_file()
+        assert f'file = "{model}.pt2"' in (tmp_path / "model.toml").read_text(encoding="utf-8")
         assert float(str(made["max_error"])) < 1e-3
 
 

@@ -52,6 +52,12 @@ def serve(
         sinks = ", ".join(sink.name for sink in loaded.sinks)
         note(f"watching {cameras} camera{'s' * (cameras != 1)}; events go to {sinks}; stop with Ctrl-C")
         service.wait()
+        away = ", ".join(sink.name for sink in service.sinks() if sink.failing)
+        if away:
+            note(
+                f"stopping: up to {service.drain_timeout_s:g} s for {away} to take what waits; "
+                "Ctrl-C again ends at once, and loses nothing"
+            )
     summary = summarise(service)
     show(summary, lambda: _say(summary), as_json=as_json)
     for camera, state in service.last_states.items():

@@ -53,7 +53,8 @@ RateOption = Annotated[float, typer.Option("--learning-rate", metavar="R", help=
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of all that is random.")]
 ComparedOption = Annotated[
-    Path | None, typer.Option("--data", metavar="FOLDER_OR_CLIP", help="Real pictures to compare the export on.")
+    Path | None,
+    typer.Option("--data", metavar="FOLDER_OR_CLIP", help="Pictures to compare on. [default: photos pulled]"),
 ]
 CanvasOption = Annotated[str, typer.Option("--canvas", metavar="WxH", help="The size to measure at.")]
 
@@ -243,7 +244,6 @@ def _import_onnx(file: Path, name: str, data: Path | None) -> dict[str, Any]:
 
     from vidface.workshop.exporting import engines_differ
     from vidface.workshop.network import real_pictures
-    from vidface.workshop.pictures import open_pictures
     from weights.local import FILE_NAME, read_and_check
     from weights.local import register as register_file
 
@@ -254,7 +254,7 @@ def _import_onnx(file: Path, name: str, data: Path | None) -> dict[str, Any]:
             "one beside what it exports, to begin from"
         )
     model = read_and_check(manifest)
-    sample = real_pictures(open_pictures(data) if data is not None else None, model.spec)
+    sample = real_pictures(data, model.spec)
     error = engines_differ(model.path, model.spec, sample)  # it opens, and is what its manifest says
     like = replace(model.spec, name=model.spec.based_on or model.spec.name)
     made = register_file(
@@ -273,7 +273,6 @@ def _import_checkpoint(file: Path, name: str, architecture: Architecture, data: 
 
     from vidface.workshop.network import export as write
     from vidface.workshop.network import like_spec, public_network, real_pictures, registered
-    from vidface.workshop.pictures import open_pictures
     from weights.workshop import checkpoint
     from weights.workshop.layers import fold_normalisation
     from weights.workshop.mobilefacenet import MobileFaceNet
@@ -283,7 +282,7 @@ def _import_checkpoint(file: Path, name: str, architecture: Architecture, data: 
     else:
         network = public_network(file, architecture.value)
     spec = like_spec(Task.EMBED if isinstance(network, MobileFaceNet) else Task.DETECT)
-    sample = real_pictures(open_pictures(data) if data is not None else None, spec)
+    sample = real_pictures(data, spec)
     with tempfile.TemporaryDirectory(prefix="vidface-import-") as folder:
         path = Path(folder, "model.onnx")
         made, error = write(network, spec, path, sample)

@@ -80,7 +80,9 @@ def read_pairs(path: Path, images: Path) -> list[list[Pair]]:
         raise BadInput(f"{path}: the pairs file can't be read ({error})") from error
     try:
         fold_count, per_kind = (int(value) for value in lines[0])
-        if len(lines) - 1 != fold_count * per_kind * 2 or fold_count < 2:
+        if fold_count < 2:
+            raise ValueError("at least two folds are needed: the threshold for one is chosen on the others")
+        if len(lines) - 1 != fold_count * per_kind * 2:
             raise ValueError(
                 f"{fold_count} folds of 2 x {per_kind} pairs were announced, {len(lines) - 1} lines follow"
             )

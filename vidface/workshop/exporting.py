@@ -14,7 +14,6 @@ from pipeline.faces import U8Image
 from pipeline.graph import Preprocessing, is_quantised
 from vidface.workshop.judge import raw_outputs
 from vidface.workshop.network import EXPORT_CANVAS, pulled_network, real_pictures
-from vidface.workshop.pictures import open_pictures
 from weights import store
 from weights.cache import sha256_of
 from weights.errors import ExportDiffers
@@ -35,7 +34,7 @@ def export_model(model: str, form: str, output: Path, data: Path | None) -> dict
         model: Its name in the manifest.
         form: ``onnx``, ``openvino``, ``torch`` or ``tensorrt``.
         output: The folder; made if need be.
-        data: Pictures that the export is compared on; None for noise.
+        data: Pictures that the export is compared on; None for the photos that were pulled, or noise.
 
     Returns:
         The paths and the measured error, as plain values.
@@ -45,7 +44,7 @@ def export_model(model: str, form: str, output: Path, data: Path | None) -> dict
         DeviceMissing: TensorRT was asked for where there is no NVIDIA GPU.
     """
     spec, source = load_manifest().model(model), store.ensure(model)
-    sample = real_pictures(open_pictures(data) if data is not None else None, spec)
+    sample = real_pictures(data, spec)
     output.mkdir(parents=True, exist_ok=True)
     stem = output / model
     if form == "tensorrt":
@@ -58,7 +57,7 @@ def export_model(model: str, form: str, output: Path, data: Path | None) -> dict
             stem.with_name(f"{model}.pt2"),
             Sample(pictures=sample, mean=spec.mean, scale=spec.scale),
         )
-        return {"model": model, "format": form, "paths": [made.path], "max_error": made.max_error}
+        return _written(spec, form, [made.path], made.max_error)
     onnx_file = stem.with_name(f"{model}.onnx")
     shutil.copyfile(source, onnx_file)
     paths = [onnx_file]
@@ -68,9 +67,7 @@ def export_model(model: str, form: str, output: Path, data: Path | None) -> dict
 
         paths = save_openvino(source, stem.with_name(f"{model}.xml"))
         onnx_file.unlink()
-    manifest = output / FILE_NAME
-    manifest.write_text(as_toml(_described(spec, paths[0], error)), encoding="utf-8")
-    return {"model": model, "format": form, "paths": [*paths, manifest], "max_error": error}
+    return _written(spec, form, paths, error)
 
 
 def engines_differ(file: Path, spec: ModelSpec, sample: U8Image) -> float:
@@ -89,17 +86,23 @@ def engines_differ(file: Path, spec: ModelSpec, sample: U8Image) -> float:
     return error
 
 
+def _written(spec: ModelSpec, form: str, paths: list[Path], error: float) -> dict[str, Any]:
+    """Write how to feed what was written, and say what there is."""
+    manifest = paths[0].with_name(FILE_NAME)
+    manifest.write_text(as_toml(_described(spec, paths[0], error)), encoding="utf-8")
+    return {"model": spec.name, "format": form, "paths": [*paths, manifest], "max_error": error}
+
+
 def _described(spec: ModelSpec, path: Path, error: float) -> ModelSpec:
-    measured = Measurement(
-        dataset="the pictures of the export", metric="largest difference between engines", value=error, note=""
-    )
+    metric = "largest difference of an output, " + ("between engines" if path.suffix == ".onnx" else "from its source")
+    measured = Measurement(dataset="the pictures of the export", metric=metric, value=error, note="")
     return replace(
         spec,
         artifact="",
         member=path.name,
         sha256=sha256_of(path) or "",
         converter=Converter.LOCAL,
-        accuracy=(*spec.accuracy, measured),
+        accuracy=(*(each for each in spec.accuracy if each.dataset != measured.dataset), measured),
         based_on=spec.based_on or spec.name,
     )
 

@@ -13,9 +13,11 @@ from pipeline.align import ALIGNED_PX
 from pipeline.canvas import Canvas
 from pipeline.engine import Backend
 from pipeline.faces import U8Image
+from pipeline.photo import load_photo
 from vidface.errors import BadInput
+from vidface.evaluation.models_data import default_pictures
 from vidface.workshop.judge import raw_outputs
-from vidface.workshop.pictures import Pictures, read_all, thinned
+from vidface.workshop.pictures import some_pictures
 from weights import store
 from weights.local import LocalModel, register
 from weights.manifest import DEFAULT_DETECTOR, DEFAULT_EMBEDDER, Measurement, ModelSpec, OutputForm, Task, load_manifest
@@ -70,22 +72,33 @@ def public_network(path: Path, architecture: str) -> Any:
     return fold_normalisation(network)
 
 
-def real_pictures(pictures: Pictures | None, spec: ModelSpec, count: int = 4) -> U8Image:
+def real_pictures(data: Path | None, spec: ModelSpec, count: int = 4) -> U8Image:
     """Pictures that an export is compared on, ``(B, H, W, 3)`` uint8 in the model's channel order.
 
     Args:
-        pictures: Where they come from; None for noise, where there is nothing better.
+        data: A folder of pictures or a clip; None for the photos that were pulled, or noise where none were.
         spec: The model.
         count: How many.
+
+    Raises:
+        BadInput: There is no picture in `data`.
     """
     size = (ALIGNED_PX, ALIGNED_PX) if spec.task is Task.EMBED else (EXPORT_CANVAS.width, EXPORT_CANVAS.height)
-    photos = read_all(pictures, thinned(pictures.learn, count)) if pictures is not None else []
+    photos = some_pictures(data, count) if data is not None else _pulled_photos(count)
     if not photos:
         return np.random.default_rng(0).integers(0, 256, (count, size[1], size[0], 3), np.uint8)
     import cv2
 
     batch = np.stack([np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8) for photo in photos])
     return np.ascontiguousarray(batch[..., ::-1]) if spec.colour == "RGB" else batch
+
+
+def _pulled_photos(count: int) -> list[U8Image]:
+    try:
+        paths = default_pictures()
+    except BadInput:
+        return []
+    return [load_photo(path) for path in paths[:count]]
 
 
 def export(

@@ -74,20 +74,13 @@ def open_pictures(origin: Path) -> Pictures:
         BadInput: There is nothing there, or too little to hold some of it out.
         SourceError: The clip can't be read.
     """
-    if origin.is_dir():
-        paths = tuple(sorted(_photos_below(origin)))
-        if not paths:
-            raise BadInput(f"{origin}: it holds no photos; give a folder of pictures, or a clip")
+    paths, frames = _found(origin)
+    if paths:
         folders = {path.parent for path in paths}
         keys = [str((path.parent if len(folders) >= 10 else path).relative_to(origin)) for path in paths]
-        frames: tuple[U8Image, ...] = ()
-    elif origin.suffix.lower() in VIDEO_SUFFIXES or origin.suffix.lower() == ".gif":
-        frames, paths = _frames(origin), ()
+    else:
         # Twenty stretches: neighbours look alike, and would be known from the one that was learnt.
         keys = [str(number * 20 // len(frames)) for number in range(len(frames))]
-    else:
-        what = "there is no such file or folder" if not origin.exists() else "neither a folder nor a clip"
-        raise BadInput(f"{origin}: {what}; give a folder of pictures, or a clip")
     parts = [_part(key) for key in keys]
     divided = {
         name: tuple(number for number, part in enumerate(parts) if low <= part < high)
@@ -104,6 +97,32 @@ def open_pictures(origin: Path) -> Pictures:
                 f"{'on' if name == 'report' else 'from'}; a few hundred are wanted"
             )
     return Pictures(origin=origin, paths=paths, frames=frames, **divided)
+
+
+def some_pictures(origin: Path, count: int) -> list[U8Image]:
+    """A few pictures of a folder or a clip, evenly spread; those that can't be read are left out.
+
+    Raises:
+        BadInput: There is nothing there.
+        SourceError: The clip can't be read.
+    """
+    paths, frames = _found(origin)
+    numbers = tuple(range(len(paths) or len(frames)))
+    everything = Pictures(origin=origin, paths=paths, frames=frames, learn=numbers, choose=(), report=())
+    return read_all(everything, thinned(numbers, count))
+
+
+def _found(origin: Path) -> tuple[tuple[Path, ...], tuple[U8Image, ...]]:
+    """The photos of a folder, or the frames of a clip."""
+    if origin.is_dir():
+        paths = tuple(sorted(_photos_below(origin)))
+        if not paths:
+            raise BadInput(f"{origin}: it holds no photos; give a folder of pictures, or a clip")
+        return paths, ()
+    if origin.suffix.lower() in VIDEO_SUFFIXES or origin.suffix.lower() == ".gif":
+        return (), _frames(origin)
+    what = "there is no such file or folder" if not origin.exists() else "neither a folder nor a clip"
+    raise BadInput(f"{origin}: {what}; give a folder of pictures, or a clip")
 
 
 def shrunk(picture: U8Image) -> U8Image:

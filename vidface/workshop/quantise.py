@@ -109,7 +109,7 @@ def _detector(
     if spec.name == DEFAULT_DETECTOR:  # the only one whose graph can be turned into its fastest form
         float_file = target.with_suffix(".f32.onnx")
         made_spec, _error = export(
-            pulled_network(spec.name), spec, float_file, real_pictures(pictures, spec), cells=True
+            pulled_network(spec.name), spec, float_file, real_pictures(pictures.origin, spec), cells=True
         )
     made = quantise(
         float_file,
