@@ -27,7 +27,7 @@ from weights.archive import read_member
 from weights.cache import CACHE_DIR_VARIABLE, Cache, default_cache_dir, sha256_of
 from weights.errors import FetchError, NotInstalled, UnknownWeights, WeightsUnavailable, WrongChecksum, redacted
 from weights.fetch import fetch
-from weights.manifest import Artifact, Client, Converter, Manifest, ModelSpec, load_manifest
+from weights.manifest import SHORT_NAMES, Artifact, Client, Converter, Manifest, ModelSpec, load_manifest
 from weights.progress import Progress, Silent
 
 _LOG: Final = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ class Store:
     def pull(self, name: str, source: str | None = None, progress: Progress | None = None) -> tuple[Path, ...]:
         """What `vidface weights pull NAME [--from SOURCE]` does; a `source` is used even if all is there."""
         progress = progress or Silent()
+        name = SHORT_NAMES.get(name, name)
         if name in self._manifest.models:
             spec = self._manifest.model(name)
             return (self.ensure(name, progress) if source is None else self._make(spec, source, progress),)
@@ -117,6 +118,7 @@ class Store:
 
     def verify(self, name: str) -> tuple[Path, ...]:
         """Hash everything that the cache holds of a model or an artifact again; the paths, if all is well."""
+        name = SHORT_NAMES.get(name, name)
         if name in self._manifest.models:
             path, problem = self._judge(self._manifest.model(name))
             if not path.exists():

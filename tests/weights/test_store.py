@@ -332,7 +332,7 @@ def test_status_before_and_after(server: Served, cache_dir: Path) -> None:
 def test_unknown_names_list_the_known_ones(cache_dir: Path) -> None:
     ours = Store(cache_dir, by_npm())
     for ask in (ours.ensure, ours.installed):
-        with pytest.raises(UnknownWeights, match=r"'nett'.*it has: net$"):
+        with pytest.raises(UnknownWeights, match=r"'nett'.*there are: net\. "):
             ask("nett")
     for ask_either in (ours.pull, ours.verify):
         with pytest.raises(UnknownWeights, match=r"'nett'.*it has: net, box$"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,10 @@ def test_the_workshop_can_be_tested_here() -> None:
     ],
     ids=lambda command: command[0],
 )
-def test_without_its_libraries_a_command_says_what_to_install(command: list[str]) -> None:
+def test_without_its_libraries_a_command_says_what_to_install(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for name in ("label.txt", "x.pth"):
+        (tmp_path / name).touch()
     # A module that is None counts as absent, whatever is installed.
     code = (
         "import importlib.util, sys\n"
@@ -37,7 +41,9 @@ def test_without_its_libraries_a_command_says_what_to_install(command: list[str]
         "from vidface.cli.app import main\n"
         f"sys.exit(main({['weights', *command]!r}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
+    )
     assert done.returncode == 1
     assert done.stdout == ""
     assert "torch" in done.stderr
