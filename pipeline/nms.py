@@ -50,18 +50,13 @@ def suppress(boxes_xyxy: F32, scores: F32, iou_threshold: float) -> NDArray[np.i
     if len(scores) < 2:
         return np.arange(len(scores))
     order = np.argsort(-scores, kind="stable")
-    left, top, right, bottom = np.ascontiguousarray(boxes_xyxy[order].T)
-    area = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    boxes = boxes_xyxy[order]
     alive = np.ones(len(order), bool)
     kept: list[int] = []
     position = 0
     while alive[position]:
         kept.append(position)
         alive[position] = False
-        width = np.minimum(right, right[position]) - np.maximum(left, left[position])
-        height = np.minimum(bottom, bottom[position]) - np.maximum(top, top[position])
-        overlap = np.maximum(width, 0) * np.maximum(height, 0)
-        union = area + area[position] - overlap
-        alive &= overlap <= iou_threshold * np.maximum(union, _TINY)
+        alive[iou_matrix(boxes[position : position + 1], boxes)[0] > iou_threshold] = False
         position = int(alive.argmax())  # the next that is alive; the first, which is not, when none is
     return order[kept]

@@ -27,7 +27,6 @@ from pipeline.canvas import Canvas
 from pipeline.engine import Backend, EngineOptions
 from pipeline.events.event import Event
 from pipeline.faces import Faces, U8Image
-from pipeline.graph import is_quantised
 from pipeline.mobilefacenet import MobileFaceNet
 from pipeline.nms import iou_matrix
 from pipeline.retinaface import DetectorOptions, RetinaFace
@@ -35,6 +34,7 @@ from streams.picture import ArrayPicture
 from vidface.assemble import identify_options
 from vidface.config.model import Config
 from vidface.errors import BadInput
+from vidface.evaluation.candidates import is_quantised
 from vidface.evaluation.outputs import OutputsDiffer
 from vidface.place import GALLERY_FILE
 from weights import store
@@ -211,7 +211,7 @@ def plain_model(name: str, manifest: Manifest, is_int8: Callable[[str], bool]) -
 
 
 def _is_int8(name: str) -> bool:
-    return is_quantised(store.ensure(name).read_bytes())
+    return is_quantised(store.ensure(name))
 
 
 def agreement(loop: LoopRun, faces_by_frame: Mapping[int, Faces], events: Iterable[Event], min_shots: int) -> Agreement:

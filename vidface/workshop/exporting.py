@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline.engine import Backend, Device, EngineOptions, Precision, open_engine
 from pipeline.faces import U8Image
-from pipeline.graph import Preprocessing, is_quantised
+from pipeline.graph import Preprocessing
+from vidface.evaluation.candidates import is_quantised
 from vidface.workshop.judge import raw_outputs
 from vidface.workshop.network import EXPORT_CANVAS, pulled_network, real_pictures
 from weights import store
@@ -58,15 +59,14 @@ def export_model(model: str, form: str, output: Path, data: Path | None) -> dict
             Sample(pictures=sample, mean=spec.mean, scale=spec.scale),
         )
         return _written(spec, form, [made.path], made.max_error)
-    onnx_file = stem.with_name(f"{model}.onnx")
-    shutil.copyfile(source, onnx_file)
-    paths = [onnx_file]
-    error = engines_differ(source, spec, sample)
+    error = engines_differ(source, spec, sample)  # before anything is written
     if form == "openvino":
         from pipeline.engine import save_openvino
 
         paths = save_openvino(source, stem.with_name(f"{model}.xml"))
-        onnx_file.unlink()
+    else:
+        paths = [stem.with_name(f"{model}.onnx")]
+        shutil.copyfile(source, paths[0])
     return _written(spec, form, paths, error)
 
 
@@ -80,7 +80,7 @@ def engines_differ(file: Path, spec: ModelSpec, sample: U8Image) -> float:
     wanted, given = (raw_outputs(file, spec, backend=each)(sample) for each in (Backend.ONNXRUNTIME, Backend.OPENVINO))
     error = max(float(np.abs(first - second).max()) for first, second in zip(wanted, given, strict=True))
     scale = max(1.0, *(float(np.abs(each).max()) for each in wanted))
-    tolerance = INT8_TOLERANCE if is_quantised(file.read_bytes()) else ENGINE_TOLERANCE
+    tolerance = INT8_TOLERANCE if is_quantised(file) else ENGINE_TOLERANCE
     if not error <= tolerance * scale:
         raise ExportDiffers(f"{file}: the engines' outputs differ by {error:.3g}; it can't be trusted on either")
     return error

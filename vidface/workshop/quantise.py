@@ -16,7 +16,7 @@ from pipeline.mobilefacenet import MobileFaceNet
 from vidface.errors import BadInput
 from vidface.evaluation.models_data import aligned_subject, aligner
 from vidface.workshop.judge import Judge
-from vidface.workshop.network import export, pulled_network, real_pictures, registered
+from vidface.workshop.network import export, pulled_network, registered
 from vidface.workshop.pictures import Pictures, Readable, open_pictures, read_all, thinned
 from weights import store
 from weights.manifest import DEFAULT_DETECTOR, Measurement, ModelSpec, Task, load_manifest
@@ -108,9 +108,7 @@ def _detector(
     made_spec, float_file = spec, source
     if spec.name == DEFAULT_DETECTOR:  # the only one whose graph can be turned into its fastest form
         float_file = target.with_suffix(".f32.onnx")
-        made_spec, _error = export(
-            pulled_network(spec.name), spec, float_file, real_pictures(pictures.origin, spec), cells=True
-        )
+        made_spec, _error = export(pulled_network(spec.name), spec, float_file, raw[:4], cells=True)
     made = quantise(
         float_file,
         target,

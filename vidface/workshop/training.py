@@ -121,7 +121,9 @@ def _aligned(folder: Path, target: Path) -> Path:
         faces = aligned_subject(load_photo(path), detector)
         if len(faces):
             made.parent.mkdir(parents=True, exist_ok=True)
-            made.write_bytes(cv2.imencode(".png", faces[0])[1].tobytes())
+            half = made.with_name(f".half-{made.name}")
+            half.write_bytes(cv2.imencode(".png", faces[0])[1].tobytes())
+            half.replace(made)  # what is there is whole, so that a run that was cut off can keep it
     return target
 
 
